@@ -1,0 +1,190 @@
+"""The only way to the API server: plain HTTP over one aiohttp session with orjson; objects are dicts until parsed at the edge."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import orjson
+
+from collabspace.kube.config import Access
+
+Object = dict[str, Any]
+REQUEST_SECONDS = 10.0
+WATCH_SILENCE_SECONDS = 75.0
+
+
+class KubeError(Exception):
+    """The API server said no, or could not be reached (status 0). `reason` is the Status object's."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same request may succeed later without any change."""
+        return self.status in (0, 429) or self.status >= 500
+
+
+class KubeClient:
+    """Requests by path, for example `/apis/batch/v1/namespaces/a/jobs`. Safe for concurrent use; close it when done."""
+
+    def __init__(self, access: Access, connections: int = 32) -> None:
+        self.access = access
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def get(self, path: str, params: Mapping[str, str] | None = None) -> Object:
+        return await self._request("GET", path, params=params)
+
+    async def create(self, path: str, body: Object, params: Mapping[str, str] | None = None) -> Object:
+        return await self._request("POST", path, body, params=params)
+
+    async def replace(self, path: str, body: Object) -> Object:
+        return await self._request("PUT", path, body)
+
+    async def merge(self, path: str, body: Object) -> Object:
+        """JSON merge patch: None removes a field; lists are replaced whole."""
+        return await self._request("PATCH", path, body, content_type="application/merge-patch+json")
+
+    async def patch(self, path: str, operations: list[Object]) -> Object:
+        """JSON patch, RFC 6902."""
+        return await self._request("PATCH", path, operations, content_type="application/json-patch+json")
+
+    async def apply(self, path: str, body: Object, manager: str, *, dry_run: bool = False) -> Object:
+        """Server-side apply, taking fields over from other managers."""
+        params = {"fieldManager": manager, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
+        return await self._request("PATCH", path, body, params=params, content_type="application/apply-patch+yaml")
+
+    async def delete(self, path: str, *, propagation: str = "Background", grace_seconds: int | None = None) -> Object:
+        body: Object = {"propagationPolicy": propagation}
+        if grace_seconds is not None:
+            body["gracePeriodSeconds"] = grace_seconds
+        return await self._request("DELETE", path, body)
+
+    async def list(self, path: str, params: Mapping[str, str] | None = None) -> Object:
+        """A whole list, read in pages of 500. `items` is complete; `metadata.resourceVersion` starts a watch."""
+        items: list[Object] = []
+        page_params = {**(params or {}), "limit": "500"}
+        while True:
+            page = await self._request("GET", path, params=page_params)
+            items.extend(page.get("items") or [])
+            token = page.get("metadata", {}).get("continue")
+            if not token:
+                return {**page, "items": items}
+            page_params["continue"] = token
+
+    async def watch(
+        self, path: str, resource_version: str, params: Mapping[str, str] | None = None, timeout_seconds: int = 50
+    ) -> AsyncIterator[Object]:
+        """Events `{"type","object"}` after `resource_version`, bookmarks included, until the server ends the stream.
+
+        Raises KubeError: status 410 means list again; status 0 means the connection broke or fell silent.
+        """
+        query = {
+            **(params or {}),
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(timeout_seconds),
+        }
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_SECONDS, sock_read=WATCH_SILENCE_SECONDS)
+        try:
+            async with self._open().get(
+                self.access.server + path, params=query, headers=self._headers(), timeout=timeout
+            ) as response:
+                if response.status >= 400:
+                    raise _error(response.status, await response.read())
+                async for line in _lines(response.content):
+                    event: Object = orjson.loads(line)
+                    if event["type"] == "ERROR":
+                        status = event["object"]
+                        raise KubeError(
+                            int(status.get("code") or 0), status.get("reason") or "", status.get("message") or "watch error"
+                        )
+                    yield event
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise KubeError(0, "Unreachable", f"watch of {path} broke: {error!r}") from error
+
+    async def stream(self, path: str, params: Mapping[str, str] | None = None) -> AsyncIterator[bytes]:
+        """Raw bytes of a long answer, such as a followed log."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_SECONDS)
+        try:
+            async with self._open().get(
+                self.access.server + path, params=params, headers=self._headers(), timeout=timeout
+            ) as response:
+                if response.status >= 400:
+                    raise _error(response.status, await response.read())
+                async for chunk in response.content.iter_any():
+                    yield chunk
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise KubeError(0, "Unreachable", f"stream of {path} broke: {error!r}") from error
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = self.access.session(self._connections)
+        return self._session
+
+    def _headers(self) -> dict[str, str]:
+        token = self.access.authorization()
+        return {"Accept": "application/json"} | ({"Authorization": token} if token else {})
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        body: Object | list[Object] | None = None,
+        params: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        headers = self._headers() | ({"Content-Type": content_type} if body is not None else {})
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                async with self._open().request(
+                    method,
+                    self.access.server + path,
+                    params=params,
+                    data=None if body is None else orjson.dumps(body),
+                    headers=headers,
+                ) as response:
+                    raw = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise KubeError(0, "Unreachable", f"{method} {path}: {error!r}") from error
+        if response.status >= 400:
+            raise _error(response.status, raw)
+        answer: Object = orjson.loads(raw)
+        return answer
+
+
+def _error(status: int, raw: bytes) -> KubeError:
+    try:
+        body = orjson.loads(raw)
+        return KubeError(status, str(body.get("reason") or ""), str(body.get("message") or ""))
+    except (orjson.JSONDecodeError, AttributeError):
+        return KubeError(status, "", raw[:200].decode(errors="replace"))
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length; aiohttp's own reader refuses lines over its buffer, and an object may be 1.5 MB."""
+    rest = b""
+    async for chunk in content.iter_any():
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            if line:
+                yield line
