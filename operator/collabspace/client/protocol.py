@@ -1,0 +1,175 @@
+"""What goes over the wire between the broker and its callers, as frozen types; spoken on `/v1`.
+
+| call | who | what |
+|---|---|---|
+| POST /v1/sessions | trainer, reader | one access decision; then the manifest and its files ride on the session |
+| GET /v1/sessions/{id}/files/{path} | same token's pod or account | bytes, `Range` allowed |
+| DELETE /v1/sessions/{id} | same | closes it in the ledger |
+| POST /v1/uploads | publisher, trainer | begins or finds an upload by its manifest |
+| PUT /v1/uploads/{id}/blobs/{sha256}?offset=N | same | bytes from offset on; HEAD tells how many there are |
+| POST /v1/uploads/{id}/commit | same | checks all, writes the manifest last |
+| PUT /v1/attempts/{task uid}/{n}/progress | trainer | newest progress |
+| PUT /v1/attempts/{task uid}/{n}/end | trainer | end record, once |
+| GET /v1/results/{namespace}/{task} and .../files/{path} | reader of the task's namespace | a stored result |
+| GET /v1/progress/{namespace}/{task} | reader | live progress |
+| GET /v1/feed?cursor=C&wait=S | operator | what changed since C, waits up to S seconds |
+| PUT /v1/usage/{task uid}/{n} | operator | GPU- and CPU-seconds of an attempt, idempotent |
+| GET /v1/ledger | reader, publisher | records of the caller's namespace, newest first, paged |
+| GET /v1/ledger/verify | reader, publisher | checks the chains the caller may see |
+"""
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from collabspace.api.manifest import Digest, Frozen, Manifest
+from collabspace.api.run import EndRecord, Progress
+
+
+class SessionRequest(Frozen):
+    """Opens one version. A trainer names the dataset by uid; people by namespace and name."""
+
+    uid: str | None = Field(default=None, max_length=64)
+    namespace: str | None = Field(default=None, max_length=63)
+    name: str | None = Field(default=None, max_length=253)
+    digest: Digest | None = Field(default=None, description="None: the current version (people only).")
+    claimed_by: str | None = Field(default=None, alias="claimedBy", max_length=256)
+
+
+class Session(Frozen):
+    id: str
+    digest: Digest
+    manifest: Manifest
+
+
+class UploadTarget(Frozen):
+    """Where an upload goes: a new version of a dataset of the publisher, or the result of a trainer's attempt."""
+
+    kind: Literal["Dataset", "Result"]
+    namespace: str = Field(max_length=63)
+    name: str = Field(max_length=253)
+    uid: str = Field(max_length=64, description="uid of the SharedDataset or CollabTask.")
+    attempt: int | None = Field(default=None, ge=1)
+
+
+class UploadRequest(Frozen):
+    target: UploadTarget
+    manifest: Manifest
+    claimed_by: str | None = Field(default=None, alias="claimedBy", max_length=256)
+
+
+class Upload(Frozen):
+    """`missing` lists the sha256 of the blobs that the broker does not hold yet."""
+
+    id: str
+    digest: Digest
+    missing: list[str]
+
+
+class Committed(Frozen):
+    digest: Digest
+    records: int
+    bytes: int
+    created: bool = Field(description="False when this very version was there already.")
+
+
+class VersionSummary(Frozen):
+    digest: Digest
+    created_time: str = Field(alias="createdTime")
+    format: str
+    records: int
+    bytes: int
+    files: int
+    labels: list[str] = []
+
+
+class DatasetFeed(Frozen):
+    """What the operator needs to know of one dataset: newest version first, at most three, and its use so far."""
+
+    uid: str
+    versions: list[VersionSummary]
+    reads: int = 0
+    denials: int = 0
+    bytes_read: int = Field(default=0, alias="bytesRead")
+    last_read_time: str | None = Field(default=None, alias="lastReadTime")
+    ledger_head: str | None = Field(default=None, alias="ledgerHead")
+
+
+class AttemptFeed(Frozen):
+    task_uid: str = Field(alias="taskUid")
+    attempt: int
+    progress: Progress | None = None
+    end: EndRecord | None = None
+    result: Committed | None = None
+
+
+class Feed(Frozen):
+    """`full` says that this is everything: what is not in it is not there."""
+
+    cursor: str
+    full: bool
+    datasets: list[DatasetFeed]
+    attempts: list[AttemptFeed]
+
+
+class Usage(Frozen):
+    namespace: str
+    task: str
+    gpu_seconds: int = Field(alias="gpuSeconds", ge=0)
+    cpu_seconds: int = Field(alias="cpuSeconds", ge=0)
+    outcome: str = Field(max_length=64)
+
+
+class Decision(StrEnum):
+    ALLOWED = "Allowed"
+    DENIED = "Denied"
+
+
+class LedgerRecord(Frozen):
+    """One line of the ledger as people see it. Each number says its grade: `bytes` is observed by the broker."""
+
+    sequence: int
+    time: str
+    event: str
+    chain: str
+    decision: Decision
+    reason: str
+    namespace: str
+    account: str
+    claimed_by: str | None = Field(default=None, alias="claimedBy")
+    pod: str | None = None
+    task: str | None = None
+    attempt: int | None = None
+    dataset: str | None = None
+    version: str | None = None
+    use: str | None = None
+    grant: str | None = None
+    bytes: int | None = None
+    hash: str
+
+
+class LedgerPage(Frozen):
+    records: list[LedgerRecord]
+    next: int | None = None
+
+
+class ChainVerdict(Frozen):
+    chain: str
+    records: int
+    ok: bool
+    head: str
+    problem: str | None = Field(default=None, description="First bad record and what is wrong with it.")
+
+
+class LedgerVerdict(Frozen):
+    ok: bool
+    records: int
+    chains: list[ChainVerdict]
+
+
+class Refusal(Frozen):
+    """Body of every 4xx and 5xx answer."""
+
+    reason: str
+    message: str
