@@ -110,7 +110,8 @@ class Manifest(Frozen):
         return sum(file.records for file in self.files)
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
+        """Bytes of all files."""
         return sum(file.bytes for file in self.files)
 
     def split_records(self, split: Split) -> int:

@@ -11,6 +11,7 @@ import orjson
 from collabspace.kube.config import Access
 
 Object = dict[str, Any]
+Operations = list[Object]
 REQUEST_SECONDS = 10.0
 WATCH_SILENCE_SECONDS = 75.0
 
@@ -63,7 +64,7 @@ class KubeClient:
         """JSON merge patch: None removes a field; lists are replaced whole."""
         return await self._request("PATCH", path, body, content_type="application/merge-patch+json")
 
-    async def patch(self, path: str, operations: list[Object]) -> Object:
+    async def patch(self, path: str, operations: Operations) -> Object:
         """JSON patch, RFC 6902."""
         return await self._request("PATCH", path, operations, content_type="application/json-patch+json")
 
@@ -91,7 +92,11 @@ class KubeClient:
             page_params["continue"] = token
 
     async def watch(
-        self, path: str, resource_version: str, params: Mapping[str, str] | None = None, timeout_seconds: int = 50
+        self,
+        path: str,
+        resource_version: str,
+        params: Mapping[str, str] | None = None,
+        timeout_seconds: int = 50,
     ) -> AsyncIterator[Object]:
         """Events `{"type","object"}` after `resource_version`, bookmarks included, until the server ends the stream.
 
@@ -116,7 +121,9 @@ class KubeClient:
                     if event["type"] == "ERROR":
                         status = event["object"]
                         raise KubeError(
-                            int(status.get("code") or 0), status.get("reason") or "", status.get("message") or "watch error"
+                            int(status.get("code") or 0),
+                            status.get("reason") or "",
+                            status.get("message") or "watch error",
                         )
                     yield event
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -149,7 +156,7 @@ class KubeClient:
         self,
         method: str,
         path: str,
-        body: Object | list[Object] | None = None,
+        body: Object | Operations | None = None,
         params: Mapping[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Object:

@@ -41,7 +41,9 @@ def load(kubeconfig: Path | None = None, context: str | None = None) -> Access:
     try:
         try:
             loader.load_kube_config(
-                config_file=str(kubeconfig) if kubeconfig else None, context=context, client_configuration=configuration
+                config_file=str(kubeconfig) if kubeconfig else None,
+                context=context,
+                client_configuration=configuration,
             )
             namespace = _context_namespace(kubeconfig, context)
         except loader.ConfigException:
