@@ -1,4 +1,4 @@
-"""What the trainer can do: tasks x methods with their parameters, read from the generated `catalogue.json` beside this file.
+"""What the trainer can do: tasks x methods with their parameters, read from the generated `catalogue.json` beside it.
 
 The trainer's registries write the file (`make generate`); operator, CLI and chart read it and never import torch.
 """

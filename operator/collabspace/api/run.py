@@ -1,6 +1,7 @@
 """The run document: all that a trainer is told, written by the operator into the Job and read by the trainer.
 
-It is the record of admission as well: pinned versions and the attempt's number are read back from it, never chosen again.
+It is the record of admission as well: pinned versions and the attempt's number are read back from it, never chosen
+again.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from collabspace.api.manifest import Digest, Frozen
 RUN_VARIABLE = "COLLABSPACE_RUN"
 BROKER_URL_VARIABLE = "COLLABSPACE_BROKER_URL"
 BROKER_CA_VARIABLE = "COLLABSPACE_BROKER_CA"
-TOKEN_FILE_VARIABLE = "COLLABSPACE_TOKEN_FILE"  # noqa: S105 the name of a variable, not a token
+TOKEN_FILE_VARIABLE = "COLLABSPACE_TOKEN_FILE"
 MAX_RUN_BYTES = 32 * 1024
 MAX_TERMINATION_BYTES = 3_500
 
@@ -147,7 +148,7 @@ class MetricName(StrEnum):
 
 
 class Metric(Frozen):
-    """One figure as text (the API has no floats). `dataset` is a name of the task's datasets, or empty for all pooled."""
+    """One figure as text (the API has no floats). `dataset` is one of the task's datasets, or empty for all pooled."""
 
     name: str = Field(max_length=64)
     value: str = Field(max_length=32, pattern=r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$")

@@ -1,0 +1,66 @@
+"""From pydantic's JSON Schema to the structural schema that a CustomResourceDefinition demands."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+Schema = dict[str, Any]
+DROPPED = {"title", "discriminator", "$defs"}
+
+
+def structural(model: type[BaseModel]) -> Schema:
+    """The model's schema with references inlined and everything dropped or rewritten that the API server refuses.
+
+    Rules: "Extend the Kubernetes API with CustomResourceDefinitions", section on structural schemas.
+    """
+    source = model.model_json_schema(by_alias=True, mode="validation")
+    return _convert(source, source.get("$defs", {}))
+
+
+def _convert(node: Schema, definitions: dict[str, Schema]) -> Schema:
+    node = _inline(node, definitions)
+    if node.get("x-kubernetes-int-or-string"):
+        return {"x-kubernetes-int-or-string": True} | _only(node, "description")
+    if node.pop("x-quantity", None):
+        pattern, bound = node.get("pattern"), node.get("maxLength")
+        return {"x-kubernetes-int-or-string": True, "pattern": pattern, "maxLength": bound} | _only(
+            node, "description", "default"
+        )
+    result: Schema = {key: value for key, value in node.items() if key not in DROPPED}
+    if "const" in result:
+        result["enum"] = [result.pop("const")]
+    if result.get("default", ...) is None:
+        del result["default"]
+    if "properties" in result:
+        result["properties"] = {name: _convert(part, definitions) for name, part in result["properties"].items()}
+        result.pop("additionalProperties", None)
+    elif isinstance(result.get("additionalProperties"), dict):
+        result["additionalProperties"] = _convert(result["additionalProperties"], definitions)
+        result.pop("propertyNames", None)
+    if "items" in result:
+        result["items"] = _convert(result["items"], definitions)
+    if result.get("type") == "integer":
+        result["format"] = "int32" if abs(result.get("maximum", 2**53)) < 2**31 else "int64"
+    return result
+
+
+def _inline(node: Schema, definitions: dict[str, Schema]) -> Schema:
+    """Follows `$ref`, single `allOf` and `anyOf[x, null]`; what stands beside a reference wins over what it points to."""
+    node = dict(node)
+    while True:
+        if "$ref" in node:
+            target = definitions[node.pop("$ref").rsplit("/", 1)[-1]]
+        elif len(node.get("allOf", ())) == 1:
+            target = node.pop("allOf")[0]
+        elif "anyOf" in node and not node.get("x-kubernetes-int-or-string"):
+            options = [option for option in node.pop("anyOf") if option.get("type") != "null"]
+            if len(options) != 1:
+                raise ValueError(f"a union of several types has no structural schema: {options}")
+            target = options[0]
+        else:
+            return node
+        node = {**target, **node}
+
+
+def _only(node: Schema, *keys: str) -> Schema:
+    return {key: node[key] for key in keys if key in node}
