@@ -1,4 +1,4 @@
-"""The CustomResourceDefinitions of our kinds, generated from the types; `python -m collabspace.api.crd DIR` writes them."""
+"""The CustomResourceDefinitions of our kinds, generated from the types: `python -m collabspace.api.crd DIR`."""
 
 import sys
 from dataclasses import dataclass

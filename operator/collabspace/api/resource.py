@@ -48,16 +48,15 @@ def _as_text(value: object) -> object:
 
 QuantityText = Annotated[
     str,
-    BeforeValidator(_as_text),
     Field(
         max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$", json_schema_extra={"x-quantity": True}
     ),
+    BeforeValidator(_as_text),
 ]
-
 GpuText = Annotated[
     str,
-    BeforeValidator(_as_text),
     Field(max_length=4, pattern=r"^[0-9]+$", json_schema_extra={"x-quantity": True}),
+    BeforeValidator(_as_text),
 ]
 
 

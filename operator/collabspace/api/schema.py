@@ -20,7 +20,7 @@ def structural(model: type[BaseModel]) -> Schema:
 def _convert(node: Schema, definitions: dict[str, Schema]) -> Schema:
     node = _inline(node, definitions)
     if node.get("x-kubernetes-int-or-string"):
-        return {"x-kubernetes-int-or-string": True} | _only(node, "description")
+        return {"x-kubernetes-int-or-string": True} | _only(node, "description", "maxLength")
     if node.pop("x-quantity", None):
         pattern, bound = node.get("pattern"), node.get("maxLength")
         return {"x-kubernetes-int-or-string": True, "pattern": pattern, "maxLength": bound} | _only(
@@ -45,7 +45,7 @@ def _convert(node: Schema, definitions: dict[str, Schema]) -> Schema:
 
 
 def _inline(node: Schema, definitions: dict[str, Schema]) -> Schema:
-    """Follows `$ref`, single `allOf` and `anyOf[x, null]`; what stands beside a reference wins over what it points to."""
+    """Follows `$ref`, single `allOf` and `anyOf[x, null]`; what stands beside a reference wins over its target."""
     node = dict(node)
     while True:
         if "$ref" in node:

@@ -1,4 +1,4 @@
-"""ModelSelection: compare different models and methods on the same data. Stored in this release; running it comes next."""
+"""ModelSelection: compare different models and methods on the same data. Stored in this release, not yet run."""
 
 from enum import StrEnum
 from typing import Annotated

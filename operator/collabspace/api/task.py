@@ -23,7 +23,7 @@ from collabspace.api.resource import (
 )
 from collabspace.api.run import Role
 
-ParameterValue = Annotated[int | str, Field(json_schema_extra={"x-kubernetes-int-or-string": True})]
+ParameterValue = Annotated[int | str, Field(json_schema_extra={"x-kubernetes-int-or-string": True, "maxLength": 256})]
 MAX_NAME = 50
 
 

@@ -22,7 +22,7 @@ class Team:
 
 
 def parse_team(namespace: str, uid: str, annotations: Mapping[str, str]) -> Team:
-    """Settings from a namespace's annotations. No annotation: no GPU, no error; a wrong value is a problem, not a guess."""
+    """Settings from a namespace's annotations. No annotation: no GPU, no error; a wrong value is a problem, no guess."""
     problems: list[str] = []
 
     def whole(key: str) -> int | None:
@@ -31,8 +31,8 @@ def parse_team(namespace: str, uid: str, annotations: Mapping[str, str]) -> Team
             return None
         if not WHOLE_NUMBER.match(text):
             problems.append(
-                f"annotation {key} of namespace {namespace} is {text[:40]!r}; it must be a whole number from 0 to 999999: "
-                f"kubectl collab teams add {namespace} --{key.rsplit('/', 1)[-1]} N"
+                f"annotation {key} of namespace {namespace} is {text[:40]!r}; it must be a whole number "
+                f"from 0 to 999999: kubectl collab teams add {namespace} --{key.rsplit('/', 1)[-1]} N"
             )
             return None
         return int(text)
