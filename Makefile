@@ -1,0 +1,71 @@
+# The two commands are `make demo` and `make test`; both set up all they need. `make help` lists the rest.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?=
+BASE ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup binaries demo down test lint types layers generate check-generated unit integration trainer e2e clean
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed ## Create .venv with everything (PyTorch is the large part)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..."; exit 1; }
+	@echo "Installing Python packages into $(VENV) (minutes the first time) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+binaries: setup ## Build or find the control plane's binaries
+	@$(BIN)/python -m collabspace.local.binaries
+
+demo: binaries ## Start a cluster and train on the data of two hospitals (DATA=folder, BASE=folder for real ones)
+	@$(BIN)/python examples/hospitals/demo.py $(if $(DATA),--data '$(DATA)') $(if $(BASE),--base '$(BASE)')
+
+down: setup ## Stop the demo's cluster and remove its state
+	@$(BIN)/collabspace local down --wipe
+
+test: lint types layers check-generated binaries ## All checks and all tests but benchmarks
+	$(BIN)/pytest tests --ignore tests/bench
+
+lint: setup ## Style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## mypy --strict
+	$(BIN)/mypy
+
+layers: setup ## Who may import whom
+	$(BIN)/lint-imports
+
+generate: setup ## Write the generated files: trainer catalogue, then CRDs
+	$(BIN)/python -m collabspace_trainer.describe > operator/collabspace/api/catalogue.json.new
+	mv operator/collabspace/api/catalogue.json.new operator/collabspace/api/catalogue.json
+	$(BIN)/python -m collabspace.api.crd crds
+
+check-generated: setup ## Fail when a generated file is not current
+	@work=$$(mktemp -d) && trap 'rm -rf $$work' EXIT && mkdir $$work/crds \
+	&& $(BIN)/python -m collabspace_trainer.describe > $$work/catalogue.json && $(BIN)/python -m collabspace.api.crd $$work/crds \
+	&& diff $$work/catalogue.json operator/collabspace/api/catalogue.json && diff -r $$work/crds crds \
+	&& echo "generated files are current" || { echo "generated files are stale: run make generate"; exit 1; }
+
+unit: setup ## The fast tests
+	$(BIN)/pytest tests/unit tests/contract
+
+integration: binaries ## Tests on the real API server
+	$(BIN)/pytest tests/integration
+
+trainer: setup ## Real training of small models
+	$(BIN)/pytest tests/trainer
+
+e2e: binaries ## Every folder of examples/, from start to end
+	$(BIN)/pytest tests/e2e
+
+clean: ## Remove the virtual environment and caches of tools
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info
