@@ -44,15 +44,18 @@ types: setup ## mypy --strict
 layers: setup ## Who may import whom
 	$(BIN)/lint-imports
 
-generate: setup ## Write the generated files: trainer catalogue, then CRDs
+generate: setup ## Write the generated files: trainer catalogue, CRDs, reference pages
 	$(BIN)/python -m collabspace_trainer.describe > operator/collabspace/api/catalogue.json.new
 	mv operator/collabspace/api/catalogue.json.new operator/collabspace/api/catalogue.json
 	$(BIN)/python -m collabspace.api.crd crds
+	$(BIN)/python -m collabspace.api.docs docs/reference
 
 check-generated: setup ## Fail when a generated file is not current
-	@work=$$(mktemp -d) && trap 'rm -rf $$work' EXIT && mkdir $$work/crds \
+	@work=$$(mktemp -d) && trap 'rm -rf $$work' EXIT && mkdir $$work/crds $$work/docs \
 	&& $(BIN)/python -m collabspace_trainer.describe > $$work/catalogue.json && $(BIN)/python -m collabspace.api.crd $$work/crds \
 	&& diff $$work/catalogue.json operator/collabspace/api/catalogue.json && diff -r $$work/crds crds \
+	&& $(BIN)/python -m collabspace.api.docs $$work/docs \
+	&& diff $$work/docs/reasons.md docs/reference/reasons.md && diff $$work/docs/catalogue.md docs/reference/catalogue.md \
 	&& echo "generated files are current" || { echo "generated files are stale: run make generate"; exit 1; }
 
 unit: setup ## The fast tests
