@@ -1,20 +1,23 @@
 """What goes over the wire between the broker and its callers, as frozen types; spoken on `/v1`.
 
+Every request carries `Authorization: Bearer TOKEN` with a token for the broker's audience. Every answer of 400 and above
+has a Refusal as body; `AccessRefused` (403) is one and the same answer for all that is missing, forbidden or not believed.
+
 | call | who | what |
 |---|---|---|
 | POST /v1/sessions | trainer, reader | one access decision; then the manifest and its files ride on the session |
 | GET /v1/sessions/{id}/files/{path} | same token's pod or account | bytes, `Range` allowed |
 | DELETE /v1/sessions/{id} | same | closes it in the ledger |
 | POST /v1/uploads | publisher, trainer | begins or finds an upload by its manifest |
-| PUT /v1/uploads/{id}/blobs/{sha256}?offset=N | same | bytes from offset on; HEAD tells how many there are |
+| PUT /v1/uploads/{id}/blobs/{sha256}?offset=N | same | bytes from offset on; GET tells how many there are |
 | POST /v1/uploads/{id}/commit | same | checks all, writes the manifest last |
 | PUT /v1/attempts/{task uid}/{n}/progress | trainer | newest progress |
 | PUT /v1/attempts/{task uid}/{n}/end | trainer | end record, once |
-| GET /v1/results/{namespace}/{task} and .../files/{path} | reader of the task's namespace | a stored result |
+| GET /v1/results/{namespace}/{task} and .../files/{path} | reader of the task's namespace | the newest stored result |
 | GET /v1/progress/{namespace}/{task} | reader | live progress |
 | GET /v1/feed?cursor=C&wait=S | operator | what changed since C, waits up to S seconds |
 | PUT /v1/usage/{task uid}/{n} | operator | GPU- and CPU-seconds of an attempt, idempotent |
-| GET /v1/ledger | reader, publisher | records of the caller's namespace, newest first, paged |
+| GET /v1/ledger?before=N&limit=M&dataset=NAME | reader, publisher | newest first: the namespace's reads, and its data's |
 | GET /v1/ledger/verify | reader, publisher | checks the chains the caller may see |
 """
 
@@ -65,6 +68,12 @@ class Upload(Frozen):
     id: str
     digest: Digest
     missing: list[str]
+
+
+class BlobState(Frozen):
+    """How far a blob has come: `offset` is the number of bytes that the broker holds; the next PUT starts there."""
+
+    offset: int = Field(ge=0)
 
 
 class Committed(Frozen):

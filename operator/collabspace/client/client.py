@@ -1,0 +1,147 @@
+"""What a program can ask of the broker, as plain calls: the one door for the command line, the trainer and the operator."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from pydantic import Field
+
+from collabspace.api.manifest import Frozen, Manifest
+from collabspace.api.run import EndRecord, Progress, TaskReference
+from collabspace.client.download import Download
+from collabspace.client.errors import BrokerError
+from collabspace.client.protocol import (
+    AttemptFeed,
+    Committed,
+    Feed,
+    LedgerPage,
+    LedgerVerdict,
+    SessionRequest,
+    UploadRequest,
+    UploadTarget,
+    Usage,
+)
+from collabspace.client.transport import PATIENCE_SECONDS, Transport
+from collabspace.client.upload import Report, Sending
+
+MAX_RESULT_FILE_BYTES = 16 << 20
+
+
+class _Done(Frozen):
+    """Answer of calls that only say yes."""
+
+    ok: bool = Field(default=True)
+
+
+class BrokerClient:
+    """One caller of one broker. All calls may raise AccessRefused (403), BrokerUnavailable (no answer within `patience`
+    seconds without progress) and BrokerError (any other refusal, with the broker's reason and remedy).
+
+    `token` returns a token for the broker's audience and is asked before every request. `ca` is the broker's CA as PEM
+    text. `claimed_by` names the person, for the ledger. Setting `stop` ends waiting and retrying at once.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: Callable[[], str],
+        ca: str | None = None,
+        *,
+        claimed_by: str | None = None,
+        patience: float = PATIENCE_SECONDS,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._transport = Transport(url, token, ca, patience, stop)
+        self._claimed_by = claimed_by
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def fetch_version(self, uid: str, digest: str, into: Path) -> Manifest:
+        """Trainers: the pinned version `digest` of the dataset, model or result `uid`, as files in `into`.
+
+        Every file has the hash that the manifest promises, files already complete are not fetched again, broken ones
+        continue where they stopped; `manifest.json` is written last.
+        """
+        return Download(self._transport, SessionRequest(uid=uid, digest=digest), into).run()
+
+    def fetch_dataset(self, namespace: str, name: str, digest: str | None, into: Path) -> Manifest:
+        """People: a version (None: the current one) of a dataset that the caller's namespace may Download."""
+        request = SessionRequest(namespace=namespace, name=name, digest=digest, claimed_by=self._claimed_by)
+        return Download(self._transport, request, into).run()
+
+    def push(self, target: UploadTarget, manifest: Manifest, folder: Path, progress: Report | None = None) -> Committed:
+        """Stores `folder` as the version `manifest` describes. `progress(done, total)` hears bytes.
+
+        Idempotent: blobs that the broker holds are not sent, and a version that is there answers `created=False`.
+        """
+        request = UploadRequest(target=target, manifest=manifest, claimed_by=self._claimed_by)
+        return Sending(self._transport, request, folder, progress).run()
+
+    def report_progress(self, task_uid: str, attempt: int, progress: Progress) -> None:
+        """Trainers: where the attempt stands. One try only: the next report replaces this one."""
+        self._transport.try_once("PUT", f"/v1/attempts/{quote(task_uid)}/{attempt}/progress", progress)
+
+    def publish_result(self, task: TaskReference, attempt: int, folder: Path, manifest: Manifest) -> Committed:
+        """Trainers: stores the result folder of the newest attempt of its own task. Idempotent."""
+        target = UploadTarget(kind="Result", namespace=task.namespace, name=task.name, uid=task.uid, attempt=attempt)
+        return self.push(target, manifest, folder)
+
+    def end_attempt(self, task_uid: str, attempt: int, end: EndRecord) -> None:
+        """Trainers: how the attempt ended. The first record stays; the same one again is accepted."""
+        body = end.model_dump(mode="json", by_alias=True)
+        self._transport.json(_Done, "PUT", f"/v1/attempts/{quote(task_uid)}/{attempt}/end", json=body)
+
+    def result(self, namespace: str, task: str) -> Manifest:
+        """Manifest of the newest stored result of a task of the caller's namespace."""
+        return self._transport.json(Manifest, "GET", f"/v1/results/{quote(namespace)}/{quote(task)}")
+
+    def result_file(self, namespace: str, task: str, path: str, max_bytes: int = MAX_RESULT_FILE_BYTES) -> bytes:
+        """One file of that result. Raises BrokerError with reason TooLarge above `max_bytes`."""
+
+        def once() -> bytes:
+            content = bytearray()
+            url = f"/v1/results/{quote(namespace)}/{quote(task)}/files/{quote(path)}"
+            with self._transport.open("GET", url) as response:
+                for chunk in response.iter_raw():
+                    content += chunk
+                    if len(content) > max_bytes:
+                        raise BrokerError("TooLarge", f"{path} is larger than {max_bytes} bytes; raise max_bytes")
+            return bytes(content)
+
+        return self._transport.patiently(once)
+
+    def progress(self, namespace: str, task: str) -> AttemptFeed:
+        """The newest attempt of a task of the caller's namespace: progress, end and result as far as there are any."""
+        return self._transport.json(AttemptFeed, "GET", f"/v1/progress/{quote(namespace)}/{quote(task)}")
+
+    def ledger(self, before: int | None = None, limit: int = 100, dataset: str | None = None) -> LedgerPage:
+        """Newest records first; `before` is the `next` of the page before; `dataset` one of the caller's own."""
+        params = {"limit": str(limit), "before": before, "dataset": dataset}
+        return self._transport.json(
+            LedgerPage, "GET", "/v1/ledger", params={key: value for key, value in params.items() if value is not None}
+        )
+
+    def verify_ledger(self) -> LedgerVerdict:
+        """Checks every chain that the caller may see; the verdict names the first bad record of each broken one."""
+        return self._transport.json(LedgerVerdict, "GET", "/v1/ledger/verify")
+
+    def feed(self, cursor: str, wait_seconds: int) -> Feed:
+        """The operator: what changed since `cursor` (empty: everything); waits so long when nothing has."""
+        return self._transport.json(Feed, "GET", "/v1/feed", params={"cursor": cursor, "wait": str(wait_seconds)})
+
+    def report_usage(self, task_uid: str, attempt: int, usage: Usage) -> None:
+        """The operator: what an attempt used. Idempotent by task uid and attempt."""
+        body = usage.model_dump(mode="json", by_alias=True)
+        self._transport.json(_Done, "PUT", f"/v1/usage/{quote(task_uid)}/{attempt}", json=body)

@@ -1,0 +1,79 @@
+"""Sending a version: only the blobs that the broker lacks, continued where it broke off, then one commit."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from collabspace.api.manifest import FileEntry
+from collabspace.client.errors import BrokerError
+from collabspace.client.protocol import BlobState, Committed, Upload, UploadRequest
+from collabspace.client.transport import Transport
+
+CHUNK_BYTES = 8 << 20
+Report = Callable[[int, int], None]
+
+
+class Sending:
+    """One version on its way. Uploads live in the broker's memory (their bytes on its disk): lost ones are begun again."""
+
+    def __init__(self, transport: Transport, request: UploadRequest, folder: Path, report: Report | None) -> None:
+        self._transport = transport
+        self._request = request
+        self._folder = folder
+        self._report = report
+        self._total = request.manifest.size
+        self._settled = 0
+
+    def run(self) -> Committed:
+        """The version is committed afterwards. Doing it again is harmless and quick. Raises BrokerError."""
+        lost = 0
+        while True:
+            try:
+                return self._attempt()
+            except BrokerError as error:
+                lost += 1
+                if error.reason not in ("UploadUnknown", "UploadIncomplete") or lost > 20:
+                    raise
+
+    def _attempt(self) -> Committed:
+        upload = self._transport.json(
+            Upload, "POST", "/v1/uploads", json=self._request.model_dump(mode="json", by_alias=True)
+        )
+        missing = set(upload.missing)
+        files = {file.sha256: file for file in self._request.manifest.files}
+        wanted = [file for sha256, file in files.items() if sha256 in missing]
+        self._settled = self._total - sum(file.bytes for file in wanted)
+        for file in wanted:
+            self._send(upload.id, file)
+            self._settled += file.bytes
+        self._tell(0)
+        return self._transport.json(Committed, "POST", f"/v1/uploads/{upload.id}/commit")
+
+    def _send(self, upload: str, file: FileEntry) -> None:
+        path = f"/v1/uploads/{upload}/blobs/{file.sha256}"
+        offset = self._offset(path)
+        with (self._folder / file.path).open("rb") as source:
+            while True:
+                self._tell(offset)
+                source.seek(offset)
+                chunk = source.read(min(CHUNK_BYTES, file.bytes - offset))
+                if not chunk and offset < file.bytes:
+                    raise BrokerError("FileChanged", f"{file.path} is shorter than its manifest says; prepare it again")
+                offset = self._put(path, offset, chunk)
+                if offset >= file.bytes:
+                    return
+
+    def _put(self, path: str, offset: int, chunk: bytes) -> int:
+        """Offset after the chunk; or, when the broker stands elsewhere (an answer was lost), where it stands."""
+        try:
+            return self._transport.json(BlobState, "PUT", path, params={"offset": str(offset)}, content=chunk).offset
+        except BrokerError as error:
+            if error.reason != "OffsetMismatch":
+                raise
+            return self._offset(path)
+
+    def _offset(self, path: str) -> int:
+        return self._transport.json(BlobState, "GET", path).offset
+
+    def _tell(self, offset: int) -> None:
+        if self._report is not None:
+            self._report(self._settled + offset, self._total)
