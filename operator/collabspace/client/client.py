@@ -1,4 +1,4 @@
-"""What a program can ask of the broker, as plain calls: the one door for the command line, the trainer and the operator."""
+"""What a program can ask of the broker, as plain calls: for the command line, the trainer and the operator alike."""
 
 import threading
 from collections.abc import Callable

@@ -74,7 +74,7 @@ class Download:
                 return
             partial.unlink()
             if last:
-                raise BrokerError("HashMismatch", f"{file.path} has other bytes than its manifest promises; fetch again")
+                raise BrokerError("HashMismatch", f"{file.path} has other bytes than its manifest says; fetch again")
 
     def _receive(self, file: FileEntry, partial: Path) -> None:
         """Appends what is missing. Raises what `patiently` retries when the stream breaks before the end."""

@@ -1,7 +1,7 @@
 """What goes over the wire between the broker and its callers, as frozen types; spoken on `/v1`.
 
-Every request carries `Authorization: Bearer TOKEN` with a token for the broker's audience. Every answer of 400 and above
-has a Refusal as body; `AccessRefused` (403) is one and the same answer for all that is missing, forbidden or not believed.
+Every request carries `Authorization: Bearer TOKEN` with a token for the broker's audience. Every answer of 400 and
+above has a Refusal as body; `AccessRefused` (403) is the one answer for all that is missing, forbidden or not believed.
 
 | call | who | what |
 |---|---|---|
@@ -17,7 +17,7 @@ has a Refusal as body; `AccessRefused` (403) is one and the same answer for all 
 | GET /v1/progress/{namespace}/{task} | reader | live progress |
 | GET /v1/feed?cursor=C&wait=S | operator | what changed since C, waits up to S seconds |
 | PUT /v1/usage/{task uid}/{n} | operator | GPU- and CPU-seconds of an attempt, idempotent |
-| GET /v1/ledger?before=N&limit=M&dataset=NAME | reader, publisher | newest first: the namespace's reads, and its data's |
+| GET /v1/ledger?before=N&limit=M&dataset=NAME | reader, publisher | newest first: by and about the namespace |
 | GET /v1/ledger/verify | reader, publisher | checks the chains the caller may see |
 """
 

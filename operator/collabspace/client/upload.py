@@ -3,17 +3,21 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
+
 from collabspace.api.manifest import FileEntry
 from collabspace.client.errors import BrokerError
 from collabspace.client.protocol import BlobState, Committed, Upload, UploadRequest
 from collabspace.client.transport import Transport
 
 CHUNK_BYTES = 8 << 20
+COMMIT_SECONDS = 900.0  # the broker reads and checks the whole version before it answers
+MAX_STUMBLES = 20
 Report = Callable[[int, int], None]
 
 
 class Sending:
-    """One version on its way. Uploads live in the broker's memory (their bytes on its disk): lost ones are begun again."""
+    """One version on its way. The broker keeps uploads in memory (their bytes on disk): lost ones are begun again."""
 
     def __init__(self, transport: Transport, request: UploadRequest, folder: Path, report: Report | None) -> None:
         self._transport = transport
@@ -31,7 +35,7 @@ class Sending:
                 return self._attempt()
             except BrokerError as error:
                 lost += 1
-                if error.reason not in ("UploadUnknown", "UploadIncomplete") or lost > 20:
+                if error.reason not in ("UploadUnknown", "UploadIncomplete") or lost > MAX_STUMBLES:
                     raise
 
     def _attempt(self) -> Committed:
@@ -46,7 +50,9 @@ class Sending:
             self._send(upload.id, file)
             self._settled += file.bytes
         self._tell(0)
-        return self._transport.json(Committed, "POST", f"/v1/uploads/{upload.id}/commit")
+        return self._transport.json(
+            Committed, "POST", f"/v1/uploads/{upload.id}/commit", timeout=httpx.Timeout(COMMIT_SECONDS, connect=5.0)
+        )
 
     def _send(self, upload: str, file: FileEntry) -> None:
         path = f"/v1/uploads/{upload}/blobs/{file.sha256}"
