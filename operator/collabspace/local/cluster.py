@@ -1,0 +1,221 @@
+"""The embedded cluster as one object: up, down, status, logs, and its parts by name."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from collabspace.local import binaries, controlplane, installation, platform
+from collabspace.local.binaries import silent
+from collabspace.local.certificates import Subject, write_kubeconfig
+from collabspace.local.component import Component
+from collabspace.local.controlplane import Trust
+from collabspace.local.errors import LocalClusterError
+from collabspace.local.state import Options, State
+
+READY_SECONDS: Final = 90.0
+PROBE_PAUSE_SECONDS: Final = 0.05
+STOP_SECONDS: Final = 20.0
+COMPONENTS: Final = (*controlplane.NAMES, *platform.NAMES)
+
+
+@dataclass(frozen=True)
+class ComponentStatus:
+    """`missing` is empty when the component is ready, else says what it lacks; `pid` is None when it does not run."""
+
+    name: str
+    pid: int | None
+    missing: str
+    log: Path
+
+
+class LocalCluster:
+    """One embedded cluster, known by its name. Clusters of different names run side by side.
+
+    Every method may be called by any process of the user, at any time. `progress` is called with one line for each
+    step (see `binaries.Progress`). All failures are LocalClusterError.
+    """
+
+    def __init__(
+        self,
+        name: str = "collabspace",
+        state_home: Path | None = None,
+        progress: binaries.Progress = silent,
+    ) -> None:
+        self._state = State(name, state_home)
+        self._progress = progress
+        self.name = name
+
+    @property
+    def state(self) -> Path:
+        """The folder of everything this cluster keeps."""
+        return self._state.folder
+
+    @property
+    def kubeconfig(self) -> Path:
+        """For the cluster's admin; written by `up`."""
+        return self._state.kubeconfig
+
+    @property
+    def audit_log(self) -> Path:
+        """One JSON event a line, written when the cluster was started with `Options(audit=True)`."""
+        return self._state.audit_log
+
+    @property
+    def server(self) -> str:
+        """The API server's address."""
+        return self._state.address("kube-apiserver")
+
+    @property
+    def broker_url(self) -> str:
+        return self._state.address("broker")
+
+    @property
+    def authority(self) -> Path:
+        """The certificate by which the API server, the broker and the node are trusted."""
+        return Trust.of(self._state).cluster.file
+
+    @property
+    def kubectl(self) -> Path:
+        return self._binaries() / "kubectl"
+
+    def up(self, options: Options | None = None) -> None:
+        """Everything runs and is ready when this returns. What runs already as wished is left alone.
+
+        Without options, those of the last time hold. Components whose options changed are restarted.
+        """
+        self.start_control_plane(options)
+        self.install()
+        with self._state.lock():
+            self._start(platform.components(self._state))
+
+    def start_control_plane(self, options: Options | None = None) -> None:
+        """The first part of `up`: etcd, API server, controller manager and scheduler, with nothing of ours on it."""
+        with self._state.lock():
+            self._state.make()
+            self._state.settle(options, running=any(self._state.process(name).pid for name in COMPONENTS))
+            self._start(controlplane.components(self._state, self._binaries()))
+
+    def install(self) -> None:
+        """The second part of `up`: our namespace, rights and kinds. The control plane must run."""
+        with self._state.lock():
+            self._progress("installing the platform's kinds and rights")
+            installation.install(self.kubectl, self.kubeconfig, self.broker_url, self.authority)
+
+    def down(self, *, wipe: bool = False) -> None:
+        """Stop every process of this cluster, the last started first; with `wipe` also remove its state."""
+        with self._state.lock():
+            for name in reversed(COMPONENTS):
+                self._stop(name)
+            if wipe:
+                self._state.wipe()
+
+    def start(self, name: str) -> None:
+        """Start one component and wait until it is ready."""
+        component = self._component(name)
+        with self._state.lock():
+            self._start((component,))
+
+    def stop(self, name: str) -> None:
+        """Stop one component as `down` does."""
+        self._component(name)
+        with self._state.lock():
+            self._stop(name)
+
+    def kill(self, name: str) -> None:
+        """End one component as a crash would. `up` or `start` brings it back."""
+        self._component(name)
+        self._state.process(name).kill()
+
+    def restart(self, name: str) -> None:
+        """Stop and start one component; returns when it is ready."""
+        self.stop(name)
+        self.start(name)
+
+    def status(self) -> list[ComponentStatus]:
+        """Of each component that was ever started here, in the order of start."""
+        if not self._state.exists:
+            return []
+        return [self._status(component) for component in self._components() if self._log(component.name).exists()]
+
+    def logs(self, name: str) -> Path:
+        """The log file of one component. Raises LocalClusterError when it was never started."""
+        self._component(name)
+        if not self._log(name).exists():
+            raise LocalClusterError(f"{name} of cluster {self.name} was never started; run `collabspace local up`")
+        return self._log(name)
+
+    def pid(self, name: str) -> int | None:
+        """Process id of a running component."""
+        self._component(name)
+        return self._state.process(name).pid
+
+    def user(self, name: str, groups: tuple[str, ...] = (), namespace: str = "default") -> Path:
+        """A kubeconfig for a person of this name and groups, with no rights but those that RBAC gives them."""
+        server = self.server
+        trust = Trust.of(self._state)
+        credential = trust.cluster.issue(Subject(name, groups), f"user-{name}")
+        path = credential.cert.with_suffix(".kubeconfig")
+        return write_kubeconfig(path, server, trust.cluster.file, credential, context=self.name, namespace=namespace)
+
+    def _binaries(self) -> Path:
+        return binaries.ensure(self._state.options.binaries, self._progress)
+
+    def _components(self) -> tuple[Component, ...]:
+        return (
+            *controlplane.components(self._state, self._binaries()),
+            *platform.components(self._state),
+        )
+
+    def _component(self, name: str) -> Component:
+        if name not in COMPONENTS:
+            raise LocalClusterError(f"no component {name!r}; there are {', '.join(COMPONENTS)}")
+        return next(component for component in self._components() if component.name == name)
+
+    def _status(self, component: Component) -> ComponentStatus:
+        pid = self._state.process(component.name).pid
+        missing = component.ready() if pid is not None else "not running"
+        return ComponentStatus(component.name, pid, missing, self._log(component.name))
+
+    def _log(self, name: str) -> Path:
+        return self._state.process(name).log
+
+    def _start(self, components: tuple[Component, ...]) -> None:
+        for component in components:
+            process = self._state.process(component.name)
+            if not process.runs(component.argv, component.environment):
+                self._stop(component.name)
+                self._progress(f"starting {component.name}")
+                process.start(component.argv, component.environment, _inherited(component))
+            self._wait_ready(component)
+
+    def _wait_ready(self, component: Component) -> None:
+        process = self._state.process(component.name)
+        deadline = time.monotonic() + READY_SECONDS
+        while missing := component.ready():
+            if process.wait(PROBE_PAUSE_SECONDS):
+                raise LocalClusterError(f"{component.name} ended before it was ready. {self._evidence(component.name)}")
+            if time.monotonic() > deadline:
+                raise LocalClusterError(
+                    f"{component.name} is not ready after {READY_SECONDS:.0f} s: {missing}. "
+                    f"{self._evidence(component.name)}"
+                )
+
+    def _evidence(self, name: str) -> str:
+        process = self._state.process(name)
+        return f"The end of {process.log}:\n{process.tail()}"
+
+    def _stop(self, name: str) -> None:
+        process = self._state.process(name)
+        if process.pid is not None:
+            self._progress(f"stopping {name}")
+        process.stop(STOP_SECONDS)
+
+
+def _inherited(component: Component) -> Mapping[str, str]:
+    """Ours see the user's environment. The control plane does not: etcd takes any ETCD_* there for a setting."""
+    if component.inherits_environment:
+        return os.environ
+    return {"PATH": os.defpath, "HOME": os.environ.get("HOME", "/")}

@@ -1,0 +1,76 @@
+"""Our own processes on the embedded cluster: node, broker and operator, each with the identity it has in a real one."""
+
+import sys
+from typing import Final
+
+from collabspace.api import names
+from collabspace.local.certificates import LOOPBACK as LOOPBACK_HOSTS
+from collabspace.local.certificates import Subject, service_account
+from collabspace.local.component import Component, Probe, http_probe, node_probe
+from collabspace.local.controlplane import Trust, client
+from collabspace.local.state import LOOPBACK, State
+
+NODE_NAME: Final = "local"
+# In the order of their start.
+NAMES: Final = ("node", "broker", "operator")
+
+
+def components(state: State) -> tuple[Component, ...]:
+    """The three processes in the order of their start. Writes their credentials into the state."""
+    trust = Trust.of(state)
+    return (_node(state, trust), _broker(state, trust), _operator(state, trust))
+
+
+def _node(state: State, trust: Trust) -> Component:
+    node = f"system:node:{NODE_NAME}"
+    serving = trust.cluster.issue(Subject(node, ("system:nodes",), (LOOPBACK, NODE_NAME)), "node-serving")
+    arguments: dict[str, object] = {
+        "kubeconfig": client(state, trust, Subject(node, ("system:nodes",)), "node"),
+        "name": NODE_NAME,
+        "state-dir": state.folder / "node",
+        "gpus": state.options.gpus,
+        "serving-cert": serving.cert,
+        "serving-key": serving.key,
+        "client-ca": trust.kubelet.file,
+        "port": state.port("node"),
+    }
+    argv = [sys.executable, "-m", "collabspace.local.node"]
+    for key, value in arguments.items():
+        argv += [f"--{key}", str(value)]
+    ready = node_probe(state.address("kube-apiserver"), NODE_NAME, trust.cluster.file, trust.admin)
+    return _component(state, "node", argv, ready, {})
+
+
+def _broker(state: State, trust: Trust) -> Component:
+    serving = trust.cluster.issue(Subject(names.BROKER_ACCOUNT, hosts=LOOPBACK_HOSTS), "broker-serving")
+    folder = state.folder / "broker"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    environment = {
+        "COLLABSPACE_KUBECONFIG": client(state, trust, service_account(names.BROKER_ACCOUNT), "broker"),
+        "COLLABSPACE_BROKER_HOST": LOOPBACK,
+        "COLLABSPACE_BROKER_PORT": state.port("broker"),
+        "COLLABSPACE_BROKER_TLS_CERT": serving.cert,
+        "COLLABSPACE_BROKER_TLS_KEY": serving.key,
+        "COLLABSPACE_BROKER_STORE": folder / "store",
+        "COLLABSPACE_BROKER_LEDGER": f"sqlite:///{folder / 'ledger.db'}",
+    }
+    ready = http_probe(f"{state.address('broker')}/readyz", trust.cluster.file)
+    return _component(state, "broker", [sys.executable, "-m", "collabspace.broker.main"], ready, environment)
+
+
+def _operator(state: State, trust: Trust) -> Component:
+    environment = {
+        "COLLABSPACE_KUBECONFIG": client(state, trust, service_account(names.OPERATOR_ACCOUNT), "operator"),
+        "COLLABSPACE_BROKER_URL": state.address("broker"),
+        "COLLABSPACE_BROKER_CA_FILE": trust.cluster.file,
+        "COLLABSPACE_METRICS_PORT": state.port("operator"),
+        "COLLABSPACE_TRAINER_IMAGE": names.TRAINER_IMAGE,
+    }
+    ready = http_probe(f"{state.address('operator', 'http')}/readyz")
+    return _component(state, "operator", [sys.executable, "-m", "collabspace.controller.main"], ready, environment)
+
+
+def _component(state: State, name: str, argv: list[str], ready: Probe, environment: dict[str, object]) -> Component:
+    more = state.options.arguments.get(name, ())
+    texts = {key: str(value) for key, value in environment.items()}
+    return Component(name, (*argv, *more), ready, texts, inherits_environment=True)
