@@ -1,0 +1,145 @@
+"""Second half of the demo: fair waiting, training alone and together, an honest report, no false winner."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import live
+from rich.table import Table
+from stage import Stage
+
+from collabspace.api.manifest import Split
+from collabspace.api.report import Report
+from collabspace.api.run import MetricName
+from collabspace.cli.options import Where
+
+LAB = "research-lab"
+ALONE_AND_TOGETHER = {"notes-a": ("a",), "notes-b": ("b",), "notes-both": ("a", "b")}
+QUOTA = 2
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the notes are trained: more flags of `submit`, and the longest that all three may take, in seconds."""
+
+    flags: str
+    timeout: float
+    shows_unseen: bool = True
+
+
+GENERATED = Recipe("--random-init --set epochs=8", timeout=600)
+CORPUS_FROM_SCRATCH = Recipe("--random-init --set epochs=8", timeout=7200)
+CORPUS_WITH_BASE = Recipe(
+    f"--model {LAB}/base --set epochs=2 --set learningRate=1e-4 --set batchSize=16 "
+    "--set scheduler=Linear --set warmupFraction=0.1",
+    timeout=7200,
+)
+
+
+def publish_base(stage: Stage, base: Path) -> None:
+    """Base weights enter as any data does: published by the lab, checked, pinned by digest."""
+    stage.act("base weights are published like data")
+    stage.run("lin", f"kubectl collab push base {base} --create --format Model")
+    stage.run("lin", "kubectl wait --for=condition=Ready sds/base --timeout=60s", brief=True)
+
+
+def train(stage: Stage, recipe: Recipe) -> None:
+    stage.act("three tasks at once, a quota of two GPUs: the third waits its turn")
+    for name, owners in ALONE_AND_TOGETHER.items():
+        learned = " ".join(f"--dataset {owner}=hospital-{owner}/notes" for owner in owners)
+        tested = " ".join(f"--dataset test-{owner}=hospital-{owner}/notes:Evaluate" for owner in "ab")
+        stage.run(
+            "lin",
+            f"kubectl collab submit {name} --task TokenClassification --method FullFineTuning {recipe.flags} "
+            f"{learned} {tested} --gpus 1 --cpu 1 --memory 4Gi",
+        )
+    third = list(ALONE_AND_TOGETHER)[-1]
+    stage.run("lin", f"kubectl wait --for=condition=Admitted=False ctask/{third} --timeout=30s", brief=True)
+    answer = stage.run("lin", f"kubectl collab why {third}")
+    stage.require("WaitingForQuota" in answer, "the third task does not say WaitingForQuota")
+    tasks = live.watch(
+        stage, Where(namespace=LAB, kubeconfig=stage.kubeconfigs["lin"]), [*ALONE_AND_TOGETHER], recipe.timeout
+    )
+    bad = [f"{name}: {task.status.reason}" for name, task in tasks.items() if task.status.reason != "Completed"]
+    stage.require(not bad, f"not all tasks completed: {bad}")
+    stage.run("lin", "kubectl get ctask")
+    stage.proves(
+        f"Never more than {QUOTA} GPUs in use; the third started by itself when one was free",
+        "kubectl get ctask -n research-lab",
+    )
+
+
+def report_of(stage: Stage, task: str) -> Report:
+    return Report.model_validate(json.loads(stage.run("lin", f"kubectl collab report {task} -o json", show=False)))
+
+
+def compare(stage: Stage) -> None:
+    stage.act("trained on x tested on: alone or together")
+    drawn = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), title=None)
+    for header in ("trained on", "hospital-a's test", "hospital-b's test", "both (95 % interval)"):
+        drawn.add_column(header)
+    pooled = {}
+    for name, owners in ALONE_AND_TOGETHER.items():
+        report = report_of(stage, name)
+        cells = [report.metric(MetricName.ENTITY_MICRO_F1, Split.TEST, f"test-{owner}") for owner in "ab"]
+        both = report.metric(MetricName.ENTITY_MICRO_F1, Split.TEST)
+        stage.require(both is not None and all(cells), f"{name} lacks a figure")
+        pooled[name] = both
+        texts = [f"{cell.value:.3f}" for cell in cells]
+        interval = f"{both.value:.3f}  [{both.low:.3f}, {both.high:.3f}]"
+        drawn.add_row(
+            " and ".join(f"hospital-{owner}" for owner in owners),
+            *texts,
+            interval,
+            style="bold" if len(owners) > 1 else "",
+        )
+    stage.console.print("    strict entity F1")
+    stage.console.print(drawn)
+    best_alone = max(pooled["notes-a"].value, pooled["notes-b"].value)
+    gain = pooled["notes-both"].value - best_alone
+    stage.require(pooled["notes-both"].low > best_alone, f"together is not clearly better than alone: {gain:+.3f}")
+    stage.proves(
+        f"Together beats the better hospital alone by {100 * gain:.1f} points of F1", "kubectl collab report notes-both"
+    )
+
+
+def show_report(stage: Stage) -> None:
+    stage.act("an honest report: per entity, on entities never seen in training, and with O apart")
+    stage.run("lin", "kubectl collab report notes-both", colour=True)
+    stage.proves(
+        "Per-entity precision, recall and F1; the flattering figure that counts O stands apart",
+        "kubectl collab report notes-both -n research-lab",
+    )
+
+
+def tables(stage: Stage) -> None:
+    stage.act("a table of measurements: a network and a linear model, and no false winner")
+    names = {"risk-network": "NeuralNetwork", "risk-linear": "LogisticRegression"}
+    for name, method in names.items():
+        stage.run(
+            "lin",
+            f"kubectl collab submit {name} --task Tabular --method {method} --dataset a=hospital-a/measurements "
+            "--dataset b=hospital-b/measurements --gpus 1 --cpu 1 --memory 4Gi",
+        )
+    found = live.watch(stage, Where(namespace=LAB, kubeconfig=stage.kubeconfigs["lin"]), [*names], 300)
+    bad = [name for name, task in found.items() if task.status.reason != "Completed"]
+    stage.require(not bad, f"not completed: {bad}")
+    reports = {name: report_of(stage, name) for name in names}
+    figures = {name: report.metric(MetricName.ACCURACY, Split.TEST) for name, report in reports.items()}
+    for name, figure in figures.items():
+        cost = reports[name].execution.cpu_seconds
+        stage.console.print(
+            f"    {names[name]:<20} accuracy {figure.value:.3f}  [{figure.low:.3f}, {figure.high:.3f}]   {cost:.1f} CPU-seconds"
+        )
+    network, linear = figures["risk-network"], figures["risk-linear"]
+    if network.low <= linear.high and linear.low <= network.high:
+        cheaper = min(reports, key=lambda name: reports[name].execution.cpu_seconds)
+        stage.proves(
+            f"The intervals overlap: no winner is claimed; the cheaper one is {names[cheaper]}",
+            f"kubectl collab report {cheaper} -n research-lab",
+        )
+    else:
+        better = max(figures, key=lambda name: figures[name].value)
+        stage.proves(
+            f"The intervals are apart: {names[better]} is better", f"kubectl collab report {better} -n research-lab"
+        )

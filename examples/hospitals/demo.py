@@ -1,0 +1,87 @@
+"""Two hospitals share data, a lab trains on both: the whole product in a few minutes, on a real control plane.
+
+    make demo                                  generated notes and the breast-cancer measurements of scikit-learn
+    make demo DATA=folder [BASE=folder]        a CoNLL-like corpus (train, devel, test) and base weights of your own
+
+Every figure and every answer on the screen comes from the cluster. A step that does not do what it claims ends the demo
+with exit code 1. The cluster stays up afterwards; `make down` removes it.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import acts_control
+import acts_data
+import acts_training
+import corpus
+from rich.text import Text
+from stage import Stage, StepFailedError, plain_when_piped
+
+from collabspace.local.cluster import LocalCluster
+from collabspace.local.errors import LocalClusterError
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with train, devel and test in CoNLL form")
+    parser.add_argument(
+        "--base", type=Path, help="folder with base weights: config.json, model.safetensors, tokenizer.json"
+    )
+    parser.add_argument("--name", default="demo", help="name of the embedded cluster (default: demo)")
+    parser.add_argument("--state", type=Path, help="where its state is kept")
+    parser.add_argument("--stop", action="store_true", help="stop and remove the cluster at the end")
+    return parser.parse_args()
+
+
+def play(stage: Stage, cluster: LocalCluster, given: argparse.Namespace, work: Path) -> None:
+    """All acts in order. Raises StepFailedError at the first that does not hold."""
+    cluster.down(wipe=True)  # what an earlier demo left
+    acts_data.start_cluster(stage, cluster)
+    if given.data:
+        notes, recipe = corpus.halved(given.data, work / "corpus"), acts_training.CORPUS_FROM_SCRATCH
+    else:
+        notes, recipe = corpus.generated(work / "notes"), acts_training.GENERATED
+        stage.say(
+            "The notes are generated: no patient, no hospital. The measurements are real (scikit-learn's own copy)."
+        )
+    acts_data.publish(stage, notes, corpus.measurements(work), work)
+    acts_data.consent(stage)
+    if given.base:
+        acts_training.publish_base(stage, given.base)
+        recipe = acts_training.CORPUS_WITH_BASE
+    acts_training.train(stage, recipe)
+    acts_training.compare(stage)
+    acts_training.show_report(stage)
+    acts_training.tables(stage)
+    acts_control.revoke(stage, work)
+    acts_control.ledger(stage, cluster, work)
+
+
+def main() -> int:
+    given = arguments()
+    stage = Stage(path=[Path(sys.executable).parent], console=plain_when_piped())
+    cluster = LocalCluster(given.name, given.state, progress=stage.say)
+    try:
+        with tempfile.TemporaryDirectory(prefix="collabspace-demo-") as work:
+            play(stage, cluster, given, Path(work))
+    except (StepFailedError, LocalClusterError, FileNotFoundError) as error:
+        stage.console.print(Text(f"✗ {error}", style="red"))
+        stage.console.print(f"logs: {cluster.state / 'logs'}")
+        return 1
+    finally:
+        if given.stop:
+            cluster.down(wipe=True)
+    stage.closing(
+        [
+            f"export KUBECONFIG={cluster.kubeconfig} PATH={Path(sys.executable).parent}:{cluster.kubectl.parent}:$PATH",
+            "kubectl get sds,ctask -A     kubectl explain collabtask.spec     kubectl collab --help",
+            "make down stops the cluster and removes it",
+        ]
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
