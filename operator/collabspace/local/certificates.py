@@ -69,7 +69,7 @@ class Authority:
 
         Raises LocalClusterError when the name is longer than a certificate can say.
         """
-        stem = quote(file_name or subject.name, safe="@:+ ")
+        stem = quote(file_name or subject.name, safe="@+ ")  # no colon: it separates the files named by KUBECONFIG
         credential = Credential(self._folder / f"{stem}.crt", self._folder / f"{stem}.key")
         if not self._is_good(credential, subject):
             key = ec.generate_private_key(ec.SECP256R1())

@@ -13,6 +13,7 @@ from collabspace.local.certificates import Subject, write_kubeconfig
 from collabspace.local.component import Component
 from collabspace.local.controlplane import Trust
 from collabspace.local.errors import LocalClusterError
+from collabspace.local.processes import Process
 from collabspace.local.state import Options, State
 
 READY_SECONDS: Final = 90.0
@@ -120,14 +121,13 @@ class LocalCluster:
 
     def stop(self, name: str) -> None:
         """Stop one component as `down` does."""
-        self._component(name)
+        self.process(name)
         with self._state.lock():
             self._stop(name)
 
     def kill(self, name: str) -> None:
         """End one component as a crash would. `up` or `start` brings it back."""
-        self._component(name)
-        self._state.process(name).kill()
+        self.process(name).kill()
 
     def restart(self, name: str) -> None:
         """Stop and start one component; returns when it is ready."""
@@ -138,19 +138,28 @@ class LocalCluster:
         """Of each component that was ever started here, in the order of start."""
         if not self._state.exists:
             return []
-        return [self._status(component) for component in self._components() if self._log(component.name).exists()]
+        return [
+            self._status(component)
+            for component in self._components()
+            if self._state.process(component.name).log.exists()
+        ]
 
     def logs(self, name: str) -> Path:
         """The log file of one component. Raises LocalClusterError when it was never started."""
-        self._component(name)
-        if not self._log(name).exists():
+        log = self.process(name).log
+        if not log.exists():
             raise LocalClusterError(f"{name} of cluster {self.name} was never started; run `collabspace local up`")
-        return self._log(name)
+        return log
+
+    def process(self, name: str) -> Process:
+        """One component as a process, for its id and for signals."""
+        if name not in COMPONENTS:
+            raise LocalClusterError(f"no component {name!r}; there are {', '.join(COMPONENTS)}")
+        return self._state.process(name)
 
     def pid(self, name: str) -> int | None:
-        """Process id of a running component."""
-        self._component(name)
-        return self._state.process(name).pid
+        """Process id of a component; None when it does not run."""
+        return self.process(name).pid
 
     def user(self, name: str, groups: tuple[str, ...] = (), namespace: str = "default") -> Path:
         """A kubeconfig for a person of this name and groups, with no rights but those that RBAC gives them."""
@@ -170,17 +179,14 @@ class LocalCluster:
         )
 
     def _component(self, name: str) -> Component:
-        if name not in COMPONENTS:
-            raise LocalClusterError(f"no component {name!r}; there are {', '.join(COMPONENTS)}")
+        self.process(name)
         return next(component for component in self._components() if component.name == name)
 
     def _status(self, component: Component) -> ComponentStatus:
-        pid = self._state.process(component.name).pid
+        process = self._state.process(component.name)
+        pid = process.pid
         missing = component.ready() if pid is not None else "not running"
-        return ComponentStatus(component.name, pid, missing, self._log(component.name))
-
-    def _log(self, name: str) -> Path:
-        return self._state.process(name).log
+        return ComponentStatus(component.name, pid, missing, process.log)
 
     def _start(self, components: tuple[Component, ...]) -> None:
         for component in components:

@@ -26,17 +26,19 @@ class Component:
     inherits_environment: bool = False
 
 
-def http_probe(url: str, authority: Path | None = None, credential: Credential | None = None) -> Probe:
-    """Ready when a GET of the URL answers 200, trusting the authority and shown the credential."""
+def http_probe(
+    url: str, authority: Path | None = None, credential: Credential | None = None, *, says: str = ""
+) -> Probe:
+    """Ready when a GET of the URL, trusting the authority and shown the credential, answers 200 and has the text."""
 
     def probe() -> str:
         try:
             answer = fetch(url, authority, credential)
         except httpx.HTTPError as error:
             return f"{url}: {error!r}"
-        return (
-            "" if answer.status_code == httpx.codes.OK else f"{url} answered {answer.status_code}: {answer.text[:300]}"
-        )
+        if answer.status_code == httpx.codes.OK and says in answer.text:
+            return ""
+        return f"{url} answered {answer.status_code}: {answer.text[:300]}"
 
     return probe
 

@@ -4,6 +4,7 @@ Secure as a cluster is (TLS both ways, RBAC and Node authorizers, NodeRestrictio
 tuned for one machine: no leader election, no waiting for the disk, client rates that let Jobs start at once.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,7 @@ from collabspace.local.certificates import (
     signing_key,
     write_kubeconfig,
 )
-from collabspace.local.component import Component, http_probe
+from collabspace.local.component import Component, Probe, http_probe
 from collabspace.local.state import LOOPBACK, State
 
 ISSUER: Final = "https://kubernetes.default.svc"
@@ -78,13 +79,13 @@ def _etcd(state: State, binaries: Path, trust: Trust) -> Component:
     caller = trust.etcd.issue(Subject("kube-apiserver"), "etcd-client")
     url, peer_url = state.address("etcd"), state.address("etcd-peer")
     arguments = {
-        "name": "default",
+        "name": "local",
         "data-dir": state.folder / "etcd",
         "listen-client-urls": url,
         "advertise-client-urls": url,
         "listen-peer-urls": peer_url,
         "initial-advertise-peer-urls": peer_url,
-        "initial-cluster": f"default={peer_url}",
+        "initial-cluster": f"local={peer_url}",
         "client-cert-auth": "true",
         "trusted-ca-file": trust.etcd.file,
         "cert-file": serving.cert,
@@ -97,7 +98,7 @@ def _etcd(state: State, binaries: Path, trust: Trust) -> Component:
         "unsafe-no-fsync": "true",
         "log-level": "warn",
     }
-    return _component(state, "etcd", binaries, arguments, f"{url}/readyz", trust.etcd.file, caller)
+    return _component(state, "etcd", binaries, arguments, http_probe(f"{url}/readyz", trust.etcd.file, caller))
 
 
 def _apiserver(state: State, binaries: Path, trust: Trust) -> Component:
@@ -135,7 +136,9 @@ def _apiserver(state: State, binaries: Path, trust: Trust) -> Component:
     }
     if state.options.audit:
         arguments |= _audit(state)
-    return _component(state, "kube-apiserver", binaries, arguments, f"{url}/readyz", trust.cluster.file, trust.admin)
+    return _component(
+        state, "kube-apiserver", binaries, arguments, http_probe(f"{url}/readyz", trust.cluster.file, trust.admin)
+    )
 
 
 def _audit(state: State) -> dict[str, object]:
@@ -166,11 +169,14 @@ def _controller_manager(state: State, binaries: Path, trust: Trust) -> Component
         "use-service-account-credentials": "true",
         "service-account-private-key-file": signing_key(state.keys).key,
         "root-ca-file": trust.cluster.file,
+        "flex-volume-plugin-dir": state.folder / "flex-volume-plugins",  # else it makes a folder in /usr
         "kube-api-qps": CLIENT_QPS,
         "kube-api-burst": CLIENT_BURST,
         "profiling": "false",
     }
-    return _component(state, name, binaries, arguments, f"{state.address(name)}/healthz", trust.cluster.file)
+    # Its health check answers before there is anything to check; each controller appears in it once it is made.
+    probe = http_probe(f"{state.address(name)}/healthz?verbose", trust.cluster.file, says="job-controller")
+    return _component(state, name, binaries, arguments, probe)
 
 
 def _scheduler(state: State, binaries: Path, trust: Trust) -> Component:
@@ -194,18 +200,11 @@ def _scheduler(state: State, binaries: Path, trust: Trust) -> Component:
         "tls-cert-file": serving.cert,
         "tls-private-key-file": serving.key,
     }
-    return _component(state, name, binaries, arguments, f"{state.address(name)}/readyz", trust.cluster.file)
+    probe = http_probe(f"{state.address(name)}/readyz", trust.cluster.file)
+    return _component(state, name, binaries, arguments, probe)
 
 
-def _component(
-    state: State,
-    name: str,
-    binaries: Path,
-    arguments: dict[str, object],
-    ready: str,
-    authority: Path,
-    credential: Credential | None = None,
-) -> Component:
+def _component(state: State, name: str, binaries: Path, arguments: Mapping[str, object], ready: Probe) -> Component:
     more = state.options.arguments.get(name, ())
     argv = (str(binaries / name), *(f"--{key}={value}" for key, value in arguments.items()), *more)
-    return Component(name, argv, http_probe(ready, authority, credential))
+    return Component(name, argv, ready)
