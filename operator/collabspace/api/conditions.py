@@ -65,6 +65,11 @@ class Reason(StrEnum):
     QUOTA_RESERVED = "QuotaReserved", Outcome.ACTIVE, "The quota covers the task and its Job was created."
     TRAINING = "Training", Outcome.ACTIVE, "The trainer pod runs."
     STARTING = "Starting", Outcome.ACTIVE, "The Job exists; its pod is on its way."
+    CONFIRMING = (
+        "Confirming",
+        Outcome.ACTIVE,
+        "The trainer ended well; the broker has yet to confirm the stored result.",
+    )
     VERSION_AVAILABLE = "VersionAvailable", Outcome.ACTIVE, "A version can be used."
     VERIFIED = "Verified", Outcome.ACTIVE, "The broker checked every file against its hash and its format."
     HEALTHY = "Healthy", Outcome.ACTIVE, "Nothing stands in the way."
@@ -104,6 +109,17 @@ class Reason(StrEnum):
         "WaitingForQuota",
         Outcome.WAITING,
         "The team's GPU quota or the cluster's GPUs are in use; the task starts by itself when others end.",
+    )
+    NAME_CONFLICT = (
+        "NameConflict",
+        Outcome.WAITING,
+        "A Job of the name that this task needs exists already and is not the operator's. "
+        "Delete it, or submit the task under another name.",
+    )
+    NOT_ALLOWED = (
+        "NotAllowed",
+        Outcome.WAITING,
+        "The cluster refused the task's Job; the message says what it reports. An admin checks the namespace's rules.",
     )
     SUSPENDED = "Suspended", Outcome.WAITING, "Held back by spec.suspend."
     PODS_PENDING = (

@@ -2,20 +2,11 @@
 
 import datetime as dt
 
+from collabspace.api.timestamp import parse, rfc3339
+
+__all__ = ["now", "parse", "rfc3339"]
+
 
 def now() -> dt.datetime:
     """Current time in UTC, timezone aware."""
     return dt.datetime.now(dt.UTC)  # noqa: TID251 the edge that the ban points to
-
-
-def rfc3339(moment: dt.datetime) -> str:
-    """As Kubernetes writes times: UTC, whole seconds, `Z`."""
-    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def parse(text: str) -> dt.datetime:
-    """An RFC 3339 time, timezone aware. Raises ValueError when it is not one."""
-    moment = dt.datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError(f"{text!r} names no time zone; write for example 2026-12-31T00:00:00Z")
-    return moment

@@ -1,0 +1,149 @@
+"""What the core is told about the world: frozen facts, parsed once at the edge, no raw objects beyond this point."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from collabspace.api.dataset import DatasetSpec, DatasetStatus, DatasetUsage, Version
+from collabspace.api.manifest import DatasetFormat
+from collabspace.api.resource import ObjectMeta
+from collabspace.api.run import EndRecord, Progress, RunDocument
+from collabspace.api.selection import SelectionSpec, SelectionStatus
+from collabspace.api.task import TaskSpec, TaskStatus
+from collabspace.core.quantity import Amount
+
+Key = tuple[str, str]
+"""Namespace and name."""
+
+Spec = TypeVar("Spec", bound=BaseModel)
+Status = TypeVar("Status", bound=BaseModel)
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed(Generic[Spec, Status]):
+    """One of our objects as stored. `spec` is None when it cannot be read; then `problem` names the field."""
+
+    meta: ObjectMeta
+    spec: Spec | None
+    problem: str
+    status: Status
+
+    @property
+    def key(self) -> Key:
+        return (self.meta.namespace, self.meta.name)
+
+
+ObservedTask = Observed[TaskSpec, TaskStatus]
+ObservedDataset = Observed[DatasetSpec, DatasetStatus]
+ObservedSelection = Observed[SelectionSpec, SelectionStatus]
+
+
+def observe(raw: Mapping[str, Any], spec: type[Spec], status: type[Status]) -> Observed[Spec, Status]:
+    """Reads an object that the schema may not have guarded (written past it, or by another release).
+
+    Raises ValidationError only when its metadata is no Kubernetes metadata. A status that cannot be read is empty.
+    """
+    meta = ObjectMeta.model_validate(raw.get("metadata"))
+    problem = ""
+    parsed: Spec | None = None
+    try:
+        parsed = spec.model_validate(raw.get("spec"))
+    except ValidationError as error:
+        problem = describe(error)
+    try:
+        known = status.model_validate(raw.get("status") or {})
+    except ValidationError:
+        known = status()
+    return Observed(meta, parsed, problem, known)
+
+
+def describe(error: ValidationError) -> str:
+    """Every wrong field with what is wrong; the values found are not repeated, they may be anything."""
+    parts = [f"spec.{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False)]
+    return "; ".join(part.replace("spec.: ", "spec: ") for part in parts[:8])
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A SharedDataset with the versions that the broker holds, newest first; the first is the current one."""
+
+    object: ObservedDataset
+    versions: tuple[Version, ...]
+
+    @property
+    def format(self) -> DatasetFormat | None:
+        return self.object.spec.format if self.object.spec is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRecord:
+    """What the broker says about one dataset."""
+
+    versions: tuple[Version, ...] = ()
+    usage: DatasetUsage = field(default_factory=DatasetUsage)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """What the broker says about one attempt. `result_digest` it holds itself; `end` are the trainer's claims."""
+
+    progress: Progress | None = None
+    end: EndRecord | None = None
+    result_digest: str | None = None
+    result_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """One of our Jobs, read back. Its run document is the record of what was admitted."""
+
+    namespace: str
+    name: str
+    uid: str
+    task: str
+    run: RunDocument
+    amount: Amount
+    created: str
+    ready: bool
+    finished: bool
+    finished_time: str | None
+    failure: str
+
+    @property
+    def attempt(self) -> int:
+        return self.run.execution.attempt
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """The end of a trainer pod. `exit_code` is None when the container never ran or its end was not seen."""
+
+    name: str
+    job_uid: str
+    node: str
+    started: str | None
+    ended: str | None
+    exit_code: int | None
+    out_of_memory: bool
+    lost: bool
+    message: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotRunning:
+    """Why a Job has no running pod, in the cluster's words."""
+
+    image: bool
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class TeamFacts:
+    """Whether tasks may start in the namespace; None while it is being found out."""
+
+    ready: bool | None
+    message: str = ""
