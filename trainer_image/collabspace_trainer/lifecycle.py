@@ -1,0 +1,208 @@
+"""The life of a run, top to bottom: check, fetch, read, train, measure, write, publish, and say how it ended."""
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from collabspace.api.manifest import Digest, Split, TargetColumn
+from collabspace.api.report import Report
+from collabspace.api.run import (
+    BROKER_CA_VARIABLE,
+    BROKER_URL_VARIABLE,
+    TOKEN_FILE_VARIABLE,
+    EndRecord,
+    ExitCode,
+    MetricName,
+    Progress,
+    RunDocument,
+)
+from collabspace.client.client import BrokerClient
+from collabspace.client.errors import BrokerError
+from collabspace_trainer import exits, registry, runtime, spec
+from collabspace_trainer.errors import ConfigError, DataError
+from collabspace_trainer.evaluation.evaluation import Evaluation
+from collabspace_trainer.events import Events
+from collabspace_trainer.exits import Ending
+from collabspace_trainer.report import end_metrics, make_report, reported_split
+from collabspace_trainer.result import write_result
+from collabspace_trainer.session import Course, Session
+from collabspace_trainer.stop import Stop
+from collabspace_trainer.versions import Inputs, fetch, open_folders
+
+END_PATIENCE_SECONDS = 30.0
+"""How long a finished run waits to say so: the termination message says the same."""
+
+
+@dataclass(frozen=True)
+class Folders:
+    """A run without a cluster: where its data, weights and result are."""
+
+    data: Mapping[str, Path]
+    out: Path
+    model: Path | None = None
+    target: TargetColumn | None = None
+
+
+class Run:
+    """One attempt. `read` gives the run document; without `folders` it is a pod, with the broker as the only door."""
+
+    def __init__(self, read: Callable[[], RunDocument], stop: Stop, folders: Folders | None = None) -> None:
+        self._read = read
+        self._stop = stop
+        self._folders = folders
+        self._events = Events()
+        self._course = Course()
+        self._document: RunDocument | None = None
+        self._meter: runtime.Meter | None = None
+        self._report: Report | None = None
+        self._stored: tuple[Digest, int] | None = None
+
+    def execute(self) -> ExitCode:
+        """Runs to the end and tells how it was: last line, termination message, end record. Never raises."""
+        try:
+            ending = self._live()
+        except BaseException as error:
+            ending = exits.ending_of(error)
+            if ending.signature is not None:
+                self._events.trace(error)
+        self._tell_end(ending)
+        return ending.code
+
+    def _live(self) -> Ending:
+        with ExitStack() as stack:
+            with self._stop.at_once():
+                document = self._document = self._read()
+                self._meter = runtime.Meter(document.execution)
+                if self._folders is None:
+                    self._events = self._open_events(document)
+                plan = spec.plan(document)
+                runtime.prepare_environment(document.execution.threads)
+                scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="collabspace-")))
+                self._events.progress(_at("Fetch"))
+                inputs = self._inputs(plan, scratch)
+                plan = replace(plan, document=inputs.document)
+                self._events.progress(_at("Prepare"))
+                corpus = plan.task.implementation.load(plan, inputs.versions)
+                for note in corpus.notes:
+                    self._events.note(note)
+                machine = runtime.choose(document.execution, self._events)
+                runtime.seed_all(document.training.seed)
+
+            session = Session(plan, machine, self._events, self._stop, self._meter, self._course, inputs.model_folder)
+            predictor = plan.method.train(corpus, session, _scorer(session, corpus))
+            measured = _measure(session, corpus, predictor)
+            self._report = make_report(session, corpus, measured, predictor.parameters)
+
+            session.tell("Publish", force=True)
+            with self._stop.at_once():
+                out = self._folders.out if self._folders else scratch / "result"
+                manifest = write_result(out, session, self._report, measured, predictor)
+                if self._folders is None:
+                    with _broker(stop=self._stop) as broker:
+                        broker.publish_result(document.task, document.execution.attempt, out, manifest)
+                self._stored = (manifest.digest, manifest.size)
+            return _judge(session, self._report)
+
+    def _inputs(self, plan: spec.Plan, scratch: Path) -> Inputs:
+        given = self._folders
+        if given is not None:
+            return open_folders(plan, given.data, given.model, given.target, scratch)
+        with _broker(stop=self._stop) as broker:
+            return fetch(plan, broker, scratch)
+
+    def _open_events(self, document: RunDocument) -> Events:
+        broker, task, attempt = _broker(stop=self._stop), document.task.uid, document.execution.attempt
+        return Events(lambda progress: broker.report_progress(task, attempt, progress))
+
+    def _tell_end(self, ending: Ending) -> None:
+        message = exits.shortened(ending.message)
+        self._events.end(ending.reason, int(ending.code), message)
+        digest, size = self._stored or (None, 0)
+        micro_batch = self._course.micro_batch_size
+        record = EndRecord(
+            code=int(ending.code),
+            reason=ending.reason,
+            message=message,
+            metrics=end_metrics(self._report) if self._report else [],
+            digest=digest,
+            bytes=size,
+            step=self._course.step,
+            total_steps=self._course.total_steps,
+            peak_memory_bytes=runtime.peak_memory_bytes(),
+            suggested_micro_batch=max(1, micro_batch // 2)
+            if ending.code is ExitCode.OUT_OF_MEMORY and micro_batch
+            else None,
+            signature=ending.signature,
+            cpu_seconds=round(runtime.cpu_seconds()),
+            gpu_seconds=round(self._meter.gpu_seconds) if self._meter else 0,
+        )
+        try:
+            exits.write_termination_message(record)
+            if self._folders is None and self._document is not None:
+                self._post_end(self._document, record)
+        except (BrokerError, OSError, ConfigError) as error:
+            self._events.note(f"the end could not be told everywhere ({type(error).__name__})")
+        self._events.close()
+
+    def _post_end(self, document: RunDocument, record: EndRecord) -> None:
+        with _broker(patience=END_PATIENCE_SECONDS, stop=self._stop) as broker:
+            broker.end_attempt(document.task.uid, document.execution.attempt, record)
+
+
+def _broker(stop: Stop, patience: float = 600.0) -> BrokerClient:
+    """The broker that the pod was told of. Raises ConfigError."""
+    url, token_file = os.environ.get(BROKER_URL_VARIABLE), os.environ.get(TOKEN_FILE_VARIABLE)
+    if not url or not token_file:
+        missing = TOKEN_FILE_VARIABLE if url else BROKER_URL_VARIABLE
+        raise ConfigError(f"environment variable {missing} is missing; the operator sets it in every pod")
+    token = Path(token_file)
+    ca = os.environ.get(BROKER_CA_VARIABLE)
+    return BrokerClient(url, lambda: token.read_text().strip(), ca, patience=patience, stop=stop.requested)
+
+
+def _at(stage: str) -> Progress:
+    return Progress(step=0, total_steps=0, stage=stage)
+
+
+def _scorer(session: Session, corpus: Any) -> Callable[[Any], float] | None:
+    """Measures the headline on the validation split, higher is better; None when no dataset has one."""
+    if not corpus.measured[Split.VALIDATION]:
+        return None
+    task = session.plan.task.implementation
+    headline: MetricName = corpus.headline
+    sign = -1.0 if headline in registry.LOWER_IS_BETTER else 1.0
+
+    def score(predictor: Any) -> float:
+        value = task.evaluate(corpus, predictor, Split.VALIDATION, intervals=False).value(headline)
+        return float("-inf") if value is None else sign * value
+
+    return score
+
+
+def _measure(session: Session, corpus: Any, predictor: Any) -> dict[Split, Evaluation]:
+    """Validation, which ranks results, and test, which is reported; either only where there is data for it."""
+    session.tell("Evaluate", force=True)
+    task = session.plan.task.implementation
+    return {
+        split: task.evaluate(corpus, predictor, split, intervals=True)
+        for split in (Split.VALIDATION, Split.TEST)
+        if corpus.measured[split]
+    }
+
+
+def _judge(session: Session, report: Report) -> Ending:
+    """A result is kept in any case; the code says whether it counts."""
+    course = session.course
+    if course.stopped == "BudgetSpent":
+        return Ending(ExitCode.BUDGET_SPENT, f"the budget ended at step {course.step} of {course.total_steps}")
+    for gate in session.plan.document.execution.gates:
+        found = report.metric(MetricName(gate.metric), reported_split(report))
+        if found is None:
+            raise DataError(f"gates: {gate.metric} cannot be measured on this data; remove the gate or use other data")
+        if found.value < float(gate.minimum):
+            return Ending(ExitCode.GATE_NOT_MET, f"gates: {gate.metric} is {found.value:.4f}, asked was {gate.minimum}")
+    return Ending(ExitCode.OK)

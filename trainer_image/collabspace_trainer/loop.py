@@ -1,0 +1,223 @@
+"""The training loop of every gradient method, to be read top to bottom: batches, loss, gradients, step, look around."""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from collabspace_trainer.errors import DivergedError
+from collabspace_trainer.order import batches
+from collabspace_trainer.parameters import Settings
+from collabspace_trainer.session import Session
+
+CURVE_POINTS = 2_000
+
+
+class Learner(Protocol):
+    """A model with the records it learns from."""
+
+    model: nn.Module
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Size of each training record, for batches of near-equal length."""
+        ...
+
+    def weight(self, records: Sequence[int]) -> float:
+        """By how much the records count in a mean: labelled tokens or rows, times their class weights."""
+        ...
+
+    def loss(self, records: Sequence[int]) -> torch.Tensor:
+        """Sum of the weighted losses of the records, with gradients."""
+        ...
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The numbers of a training; see the parameters of the same names."""
+
+    epochs: int
+    batch_size: int
+    micro_batch_size: int
+    learning_rate: float
+    optimizer: str
+    scheduler: str
+    warmup_fraction: float
+    weight_decay: float
+    maximum_norm: float
+    patience: int
+    seed: int
+
+
+def recipe(session: Session, learning_rate: float, why: str) -> Recipe:
+    """The recipe of the run's parameters; tells batch, accumulation and learning rate with their reasons."""
+    settings: Settings = session.plan.settings
+    batch = settings.integer("batchSize")
+    asked = session.plan.document.execution.micro_batch_size
+    micro = min(asked or batch, batch)
+    events = session.events
+    events.decision("batchSize", batch, "parameters.batchSize, records per optimizer step")
+    events.decision(
+        "microBatchSize", micro, "execution.microBatchSize" if asked else "the whole batch fits, as far as known"
+    )
+    events.decision("accumulation", -(-batch // micro), "micro-batches per optimizer step")
+    events.decision("learningRate", learning_rate, why)
+    session.course.batch_size, session.course.micro_batch_size = batch, micro
+    return Recipe(
+        epochs=settings.integer("epochs"),
+        batch_size=batch,
+        micro_batch_size=micro,
+        learning_rate=learning_rate,
+        optimizer=settings.choice("optimizer"),
+        scheduler=settings.choice("scheduler"),
+        warmup_fraction=settings.number("warmupFraction"),
+        weight_decay=settings.number("weightDecay"),
+        maximum_norm=settings.number("maxGradientNorm"),
+        patience=settings.integer("earlyStoppingPatience"),
+        seed=session.plan.document.training.seed,
+    )
+
+
+def train(learner: Learner, rules: Recipe, session: Session, score: Callable[[], float] | None) -> None:
+    """Trains `learner.model` in place and leaves it in evaluation mode.
+
+    `score` measures it on the validation split, higher is better; with patience, training ends when it has not grown
+    for that many epochs, and the best weights are put back. Raises DivergedError, Terminated.
+    """
+    course = session.course
+    steps_per_epoch = -(-len(learner.lengths) // rules.batch_size)
+    course.total_steps = rules.epochs * steps_per_epoch
+    stride = max(1, course.total_steps // CURVE_POINTS)
+    optimizer = make_optimizer(learner.model, rules)
+    keeper = Keeper(rules.patience, learner.model)
+    recent: list[float] = []
+
+    for epoch in range(rules.epochs):
+        learner.model.train()
+        for batch in batches(learner.lengths, rules.batch_size, rules.seed, epoch):
+            # ---- one optimizer step
+            rate = rules.learning_rate * rate_factor(rules, course.step, course.total_steps)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            recent.append(step(learner, batch, rules, optimizer, session))
+            course.step += 1
+
+            # ---- once in a while: the curve, progress, and whether to go on
+            if course.step % stride == 0:
+                course.curve.append(
+                    {"step": course.step, "epoch": epoch, "loss": sum(recent) / len(recent), "learningRate": rate}
+                )
+                recent.clear()
+            session.tell("Train")
+            session.stop.check()
+            if must_end(session):
+                break
+        if course.stopped:
+            break
+
+        # ---- after an epoch: is it still getting better?
+        if rules.patience and score is not None:
+            learner.model.eval()
+            value = score()
+            course.curve.append({"step": course.step, "epoch": epoch, "validation": value})
+            if keeper.enough(value):
+                course.stopped = "EarlyStopping"
+                break
+    keeper.restore_best()
+    learner.model.eval()
+
+
+def step(
+    learner: Learner, batch: Sequence[int], rules: Recipe, optimizer: torch.optim.Optimizer, session: Session
+) -> float:
+    """One optimizer step on a batch, in micro-batches whose gradients add up to those of the whole; its mean loss."""
+    total = learner.weight(batch)
+    loss = 0.0
+    for start in range(0, len(batch), rules.micro_batch_size):
+        with autocast(session):
+            part = learner.loss(batch[start : start + rules.micro_batch_size]) / total
+        part.backward()  # type: ignore[no-untyped-call]
+        loss += part.item()
+    norm = nn.utils.clip_grad_norm_(learner.model.parameters(), rules.maximum_norm or math.inf).item()
+    if not math.isfinite(loss) or not math.isfinite(norm):
+        raise DivergedError(
+            f"step {session.course.step + 1}: the loss or a gradient is not finite; lower parameters.learningRate"
+        )
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss
+
+
+def must_end(session: Session) -> bool:
+    """Notes in the course why training ends before its last step, if it does."""
+    limit = session.plan.document.execution.stop_after_steps
+    if limit is not None and session.course.step >= limit:
+        session.course.stopped = "StepLimit"
+    elif session.meter.budget_spent():
+        session.course.stopped = "BudgetSpent"
+    return bool(session.course.stopped)
+
+
+def autocast(session: Session) -> torch.autocast:
+    """Computes in BFloat16 where the runtime chose it; weights and optimizer state stay in Float32."""
+    enabled = session.runtime.precision == "BFloat16"
+    return torch.autocast(session.runtime.device, dtype=torch.bfloat16, enabled=enabled)
+
+
+def rate_factor(rules: Recipe, step_index: int, total: int) -> float:
+    """Share of the learning rate at a step: rises linearly in warm-up, then follows the scheduler."""
+    warmup = round(rules.warmup_fraction * total)
+    if step_index < warmup:
+        return (step_index + 1) / warmup
+    passed = (step_index - warmup) / max(1, total - warmup)
+    match rules.scheduler:
+        case "Linear":
+            return 1.0 - passed
+        case "Cosine":
+            return 0.5 * (1.0 + math.cos(math.pi * passed))
+    return 1.0
+
+
+def make_optimizer(model: nn.Module, rules: Recipe) -> torch.optim.Optimizer:
+    """The optimizer of the recipe; biases and normalisation (vectors) do not decay."""
+    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in learnt if p.ndim > 1], "weight_decay": rules.weight_decay},
+        {"params": [p for p in learnt if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    match rules.optimizer:
+        case "Adam":
+            return torch.optim.Adam(groups, lr=rules.learning_rate, fused=True)
+        case "Adafactor":
+            return torch.optim.Adafactor(groups, lr=rules.learning_rate)
+        case "SGD":
+            return torch.optim.SGD(groups, lr=rules.learning_rate, momentum=0.9)
+    return torch.optim.AdamW(groups, lr=rules.learning_rate, fused=True)
+
+
+class Keeper:
+    """Keeps the weights of the best epoch; without patience it keeps nothing."""
+
+    def __init__(self, patience: int, model: nn.Module) -> None:
+        self._patience = patience
+        self._model = model
+        self._best = -math.inf
+        self._since = 0
+        self._weights: dict[str, torch.Tensor] | None = None
+
+    def enough(self, value: float) -> bool:
+        """Takes the score of an epoch; true when the last `patience` epochs have brought nothing better."""
+        if value > self._best:
+            self._best, self._since = value, 0
+            self._weights = copy.deepcopy(self._model.state_dict())
+        else:
+            self._since += 1
+        return self._since >= self._patience
+
+    def restore_best(self) -> None:
+        if self._weights is not None:
+            self._model.load_state_dict(self._weights)

@@ -1,0 +1,1 @@
+"""Ways to learn: each turns a corpus into a predictor."""

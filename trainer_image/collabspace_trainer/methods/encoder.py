@@ -1,0 +1,183 @@
+"""Encoders with a layer of tags on top: loaded from a Model folder, or made small, with a vocabulary learnt here.
+
+Weights come as safetensors, the configuration and tokenizer as JSON; no code of the folder is ever run.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from torch import nn
+
+from collabspace_trainer.errors import ConfigError, DataError
+
+MINIMUM_RECORDS = 5
+"""Terms of fewer records stay out of a vocabulary: a name of one patient must not travel with the model."""
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """`maximum` is the number of pieces that fit into one window."""
+
+    model: Any
+    tokenizer: Tokenizer
+    maximum: int
+
+    @property
+    def parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+
+@dataclass(frozen=True)
+class Size:
+    """Shape of an encoder made here."""
+
+    hidden: int
+    layers: int
+    heads: int
+    vocabulary: int
+
+
+def load(folder: Path, tags: Sequence[str], dropout: float, maximum: int) -> Encoder:
+    """An encoder of the folder with a fresh layer of tags. Raises DataError when the folder cannot be used."""
+    settings = _settings(folder)
+    try:
+        config = transformers.AutoConfig.for_model(
+            **{**settings, "hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+        )
+        config.id2label = dict(enumerate(tags))
+        config.label2id = {tag: index for index, tag in enumerate(tags)}
+        model, loading = transformers.AutoModelForTokenClassification.from_pretrained(
+            folder,
+            config=config,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            dtype=torch.float32,
+        )
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"training.initialModel: config.json, weights or tokenizer.json cannot be used ({type(error).__name__}); "
+            "push an encoder"
+        ) from None
+    _check_loaded(model, loading)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    if isinstance(tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel):
+        tokenizer.pre_tokenizer.add_prefix_space = True  # words come one by one, each after a blank
+    if tokenizer.get_vocab_size() > config.vocab_size:
+        raise DataError(
+            f"training.initialModel: tokenizer has {tokenizer.get_vocab_size()} pieces, the weights have "
+            f"{config.vocab_size}; push a matching pair"
+        )
+    positions = getattr(config, "max_position_embeddings", 512) - 2
+    return Encoder(model, tokenizer, min(maximum, positions))
+
+
+def make(texts: Sequence[Sequence[str]], tags: Sequence[str], size: Size, dropout: float, maximum: int) -> Encoder:
+    """A small BERT with random weights (torch's generator) and a WordPiece vocabulary of the given sentences."""
+    if size.hidden % size.heads:
+        raise ConfigError(f"training.parameters.heads is {size.heads}; choose a divisor of hiddenSize ({size.hidden})")
+    tokenizer = learn_vocabulary(texts, size.vocabulary)
+    config = transformers.BertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=size.hidden,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        intermediate_size=4 * size.hidden,
+        max_position_embeddings=maximum,
+        type_vocab_size=1,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        id2label=dict(enumerate(tags)),
+        label2id={tag: index for index, tag in enumerate(tags)},
+    )
+    return Encoder(transformers.AutoModelForTokenClassification.from_config(config), tokenizer, maximum)
+
+
+def learn_vocabulary(texts: Sequence[Sequence[str]], size: int) -> Tokenizer:
+    """WordPiece, lower case, over the terms and characters that stand in at least 5 sentences."""
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    splitter = pre_tokenizers.BertPreTokenizer()
+    records: Counter[str] = Counter()
+    letters: Counter[str] = Counter()
+    for words in texts:
+        terms = {t for w in set(words) for t, _ in splitter.pre_tokenize_str(normalizer.normalize_str(w))}
+        records.update(terms)
+        letters.update({letter for term in terms for letter in term})
+    kept = sorted(term for term, count in records.items() if count >= MINIMUM_RECORDS)
+    alphabet = sorted(letter for letter, count in letters.items() if count >= MINIMUM_RECORDS)
+    tokenizer = Tokenizer(models.WordPiece(unk_token=SPECIAL[1]))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = splitter
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size, min_frequency=1, initial_alphabet=alphabet, special_tokens=SPECIAL, show_progress=False
+    )
+    tokenizer.train_from_iterator((" ".join([term] * records[term]) for term in kept), trainer)
+    number: dict[str, int] = tokenizer.get_vocab()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", number["[SEP]"]), ("[CLS]", number["[CLS]"]))
+    return tokenizer
+
+
+def save(encoder: Encoder, folder: Path, tags: Sequence[str]) -> None:
+    """config.json, model.safetensors, tokenizer.json, tokenizer_config.json, labels.json: a Model as others read it."""
+    encoder.model.config.name_or_path = ""  # else the path of this run's scratch folder would travel along
+    encoder.model.save_pretrained(folder)
+    encoder.tokenizer.save(str(folder / "tokenizer.json"))
+    special = {name: token for name, token in _special_names(encoder.tokenizer).items() if token}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": encoder.maximum, **special}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+    (folder / "labels.json").write_text(json.dumps(list(tags), ensure_ascii=False) + "\n")
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """config.json as a dict. Raises DataError when it is unreadable or asks for code of its own."""
+    try:
+        settings = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"training.initialModel: config.json is unreadable ({type(error).__name__}); push it as JSON"
+        ) from None
+    if not isinstance(settings, dict) or not isinstance(settings.get("model_type"), str):
+        raise DataError("training.initialModel: config.json has no model_type; push an encoder of a known architecture")
+    if "auto_map" in settings:
+        raise DataError("training.initialModel: config.json has auto_map, code of the model is never run; remove it")
+    return settings
+
+
+def _check_loaded(model: nn.Module, loading: dict[str, Any]) -> None:
+    """Only the layer of tags may be new: an encoder without its weights would train from noise unnoticed."""
+    prefix = getattr(model, "base_model_prefix", "")
+    missing = sorted(name for name in loading["missing_keys"] if name.startswith(f"{prefix}."))
+    mismatched = sorted(str(item[0]) for item in loading["mismatched_keys"] if str(item[0]).startswith(f"{prefix}."))
+    if missing or mismatched:
+        raise DataError(
+            f"training.initialModel: weights lack {len(missing)} tensors that config.json asks for and "
+            f"{len(mismatched)} have another shape, first {[*missing, *mismatched][0]}; push matching files"
+        )
+
+
+def _special_names(tokenizer: Tokenizer) -> dict[str, str]:
+    sets = [("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"), ("<pad>", "<unk>", "<s>", "</s>", "<mask>")]
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    for tokens in sets:
+        if tokenizer.token_to_id(tokens[0]) is not None:
+            return {
+                name: token
+                for name, token in zip(names, tokens, strict=True)
+                if tokenizer.token_to_id(token) is not None
+            }
+    return {}

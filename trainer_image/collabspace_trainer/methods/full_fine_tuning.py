@@ -1,0 +1,120 @@
+"""FullFineTuning: every weight of an encoder learns, from given weights or from random ones."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collabspace.formats import TaggedSentence
+from collabspace_trainer import parameters
+from collabspace_trainer.parameters import gradient_parameters, integer, number
+from collabspace_trainer.registry import method
+from collabspace_trainer.session import Session
+from collabspace_trainer.tasks.token_classification import Sentences
+
+if TYPE_CHECKING:
+    from collabspace_trainer.methods.encoder import Encoder
+    from collabspace_trainer.methods.tagging import TagLearner
+
+LARGE_MODEL = 50_000_000
+PREDICTION_BATCH = 32
+
+
+@method(
+    name="FullFineTuning",
+    tasks=["TokenClassification"],
+    description="Trains all weights of a transformer encoder: of a given model, or of a small one from random weights.",
+    parameters=[
+        *gradient_parameters(
+            epochs=3,
+            batch_size=16,
+            learning_rate=number(
+                "learningRate",
+                parameters.AUTOMATIC,
+                "0",
+                "1",
+                "Step size. 0 chooses: 1e-4 below 50 million weights, 2e-5 above, 5e-4 from random weights.",
+            ),
+            optimizers=["AdamW", "Adam", "Adafactor", "SGD"],
+            schedulers=["Linear", "Constant", "Cosine"],
+        ),
+        number("dropout", "0.1", "0", "0.9", "Part of the activations that is set to zero while training."),
+        integer("maxLength", 128, 16, 512, "Word pieces per window; longer sentences go on in further windows."),
+        integer("hiddenSize", 128, 16, 1024, "Width of an encoder that starts from random weights."),
+        integer("layers", 2, 1, 24, "Layers of an encoder that starts from random weights."),
+        integer("heads", 2, 1, 16, "Attention heads per layer of an encoder that starts from random weights."),
+        integer(
+            "vocabularySize", 4000, 100, 100_000, "Most word pieces learnt when the encoder starts from random weights."
+        ),
+    ],
+    cost=50,
+    accepts_weights=True,
+)
+def train(corpus: Sentences, session: Session, score: Callable[["Tagging"], float] | None) -> "Tagging":
+    """A trained tagger. Raises DataError, ConfigError, DivergedError, Terminated."""
+    from collabspace_trainer import loop
+    from collabspace_trainer.methods.tagging import TagLearner
+
+    encoder = _encoder(corpus, session)
+    rate, why = _learning_rate(encoder.parameters, session)
+    learner = TagLearner(encoder, corpus, session)
+    tagging = Tagging(learner, session, corpus.tags)
+    rules = loop.recipe(session, rate, why)
+    loop.train(learner, rules, session, (lambda: score(tagging)) if score else None)
+    return tagging
+
+
+@dataclass(frozen=True)
+class Tagging:
+    """The predictor."""
+
+    learner: "TagLearner"
+    session: Session
+    tags: Sequence[str]
+
+    @property
+    def parameters(self) -> int:
+        return self.learner.encoder.parameters
+
+    def predict(self, sentences: Sequence[TaggedSentence]) -> Iterator[NDArray[np.float32]]:
+        return iter(self.learner.predict([sentence.tokens for sentence in sentences], PREDICTION_BATCH))
+
+    def save(self, folder: Path) -> None:
+        from collabspace_trainer.methods import encoder
+
+        encoder.save(self.learner.encoder, folder, self.tags)
+
+
+def _encoder(corpus: Sentences, session: Session) -> "Encoder":
+    from collabspace_trainer.methods import encoder
+
+    settings = session.plan.settings
+    dropout, maximum = settings.number("dropout"), settings.integer("maxLength")
+    if session.model_folder is not None:
+        loaded = encoder.load(session.model_folder, corpus.tags, dropout, maximum)
+        session.events.decision("maxLength", loaded.maximum, "parameters.maxLength, as far as the model has positions")
+        return loaded
+    size = encoder.Size(
+        settings.integer("hiddenSize"),
+        settings.integer("layers"),
+        settings.integer("heads"),
+        settings.integer("vocabularySize"),
+    )
+    made = encoder.make([sentence.tokens for sentence in corpus.train], corpus.tags, size, dropout, maximum)
+    pieces = made.tokenizer.get_vocab_size()
+    session.events.decision("vocabulary", pieces, "word pieces of terms that stand in at least 5 training sentences")
+    return made
+
+
+def _learning_rate(size: int, session: Session) -> tuple[float, str]:
+    asked = session.plan.settings.number("learningRate")
+    if asked > 0:
+        return asked, "parameters.learningRate"
+    if session.model_folder is None:
+        return 5e-4, "weights start at random"
+    if size < LARGE_MODEL:
+        return 1e-4, f"{size} weights, fewer than 50 million"
+    return 2e-5, f"{size} weights, 50 million or more"

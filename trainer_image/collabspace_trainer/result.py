@@ -1,0 +1,105 @@
+"""The result folder: every file of a run, and DONE with their hashes last, so that half a result is known as such."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from collabspace.api.manifest import FileEntry, Manifest, Split
+from collabspace.api.report import Report
+from collabspace_trainer import card, report_text
+from collabspace_trainer.errors import ConfigError
+from collabspace_trainer.evaluation.evaluation import Evaluation
+from collabspace_trainer.registry import Predictor
+from collabspace_trainer.session import Session
+
+DONE = "DONE"
+LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "scikit-learn", "numpy", "pyarrow", "collabspace")
+
+
+def write_result(
+    folder: Path, session: Session, report: Report, measured: Mapping[Split, Evaluation], predictor: Predictor
+) -> Manifest:
+    """Writes the folder, which must be missing or empty, and returns the manifest under which it is published."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise ConfigError(f"--out {folder.name} is not empty; name a new folder")
+    document = session.plan.document
+    (folder / "model").mkdir()
+    predictor.save(folder / "model")
+    _write_json(folder / "run.json", document.model_dump(mode="json", by_alias=True, exclude_none=True))
+    _write_json(folder / "metrics.json", report.model_dump(mode="json", by_alias=True, exclude_none=True))
+    _write_json(folder / "environment.json", environment())
+    (folder / "report.txt").write_text(report_text.render(report))
+    (folder / "card.md").write_text(card.render(report, document))
+    _write_lines(folder / "curve.jsonl", session.course.curve)
+    for split, evaluation in measured.items():
+        _write_records(folder, split, evaluation)
+    files = _entries(folder)
+    done = {"files": [{"path": file.path, "sha256": file.sha256, "bytes": file.bytes} for file in files]}
+    _write_json(folder / DONE, done)
+    return Manifest(
+        owner_uid=document.task.uid,
+        format="Result",
+        files=_entries(folder),
+        labels=list(document.training.labels),
+        parents=[dataset.digest for dataset in document.training.datasets],
+    )
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine type, on which bit-equal results depend; nothing that names a host or a person."""
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+
+
+def _write_records(folder: Path, split: Split, evaluation: Evaluation) -> None:
+    for name in ("predictions", "counts"):
+        (folder / name).mkdir(exist_ok=True)
+    for dataset, rows in evaluation.predictions.items():
+        _write_lines(folder / "predictions" / f"{dataset}-{split}.jsonl", rows)
+    for dataset, arrays in evaluation.counts.items():
+        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        save_file(contiguous, folder / "counts" / f"{dataset}-{split}.safetensors")
+
+
+def _entries(folder: Path) -> list[FileEntry]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [
+        FileEntry(path=str(path.relative_to(folder)), sha256=_sha256(path), bytes=path.stat().st_size) for path in paths
+    ]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def _write_json(path: Path, data: object) -> None:
+    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w") as sink:
+        for row in rows:
+            sink.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -1,0 +1,115 @@
+"""The machine as the run sees it: threads before torch is imported, then device, number format and seeds."""
+
+import contextlib
+import os
+import random
+import resource
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Literal
+
+from collabspace.api.run import Execution
+from collabspace_trainer.events import Events
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
+
+
+def prepare_environment(threads: int) -> None:
+    """Sets what numerical libraries read while they are imported. Raises RuntimeError when torch is there already.
+
+    Without it they take every core of the host, which on a busy node costs an order of magnitude.
+    """
+    if "torch" in sys.modules:
+        raise RuntimeError("threads must be set before torch is imported")
+    for name in THREAD_VARIABLES:
+        os.environ[name] = str(threads)
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["TRANSFORMERS_OFFLINE"] = "1"
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+
+
+@dataclass(frozen=True)
+class Runtime:
+    device: Literal["cpu", "cuda"]
+    precision: Literal["Float32", "BFloat16"]
+    threads: int
+    simulated_gpu: bool
+
+
+def choose(execution: Execution, events: Events) -> Runtime:
+    """Device and number format, each told with its reason. Imports torch and makes it deterministic."""
+    import torch
+
+    torch.set_num_threads(execution.threads)
+    with contextlib.suppress(
+        RuntimeError
+    ):  # may be set once per process only; a second run in it keeps the first value
+        torch.set_num_interop_threads(1)
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a debugging aid, costly
+    events.decision("threads", execution.threads, "execution.threads, the CPUs that the pod asked for")
+    if execution.gpus == 0:
+        events.decision("device", "cpu", "execution.gpus is 0")
+        events.decision("precision", "Float32", "CPUs are slower in BFloat16")
+        return Runtime("cpu", "Float32", execution.threads, simulated_gpu=False)
+    if not torch.cuda.is_available():
+        events.decision("device", "cpu", f"{execution.gpus} GPU asked for, none is here: the GPU is simulated")
+        events.decision("precision", "Float32", "CPUs are slower in BFloat16")
+        return Runtime("cpu", "Float32", execution.threads, simulated_gpu=True)
+    events.decision("device", "cuda", f"{execution.gpus} GPU asked for and found")
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        events.decision("precision", "BFloat16", "this GPU computes in it; weights stay in Float32")
+        return Runtime("cuda", "BFloat16", execution.threads, simulated_gpu=False)
+    events.decision("precision", "Float32", "this GPU has no BFloat16")
+    return Runtime("cuda", "Float32", execution.threads, simulated_gpu=False)
+
+
+def seed_all(seed: int) -> None:
+    """One seed for Python's and torch's generators; numpy's are made where they are used."""
+    import torch
+
+    random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process and its ended children."""
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident size of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@dataclass
+class Meter:
+    """Time since the start, and whether the run's own budget is spent."""
+
+    execution: Execution
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    @property
+    def gpu_seconds(self) -> float:
+        """GPUs held times seconds, used or not: they were nobody else's."""
+        return self.seconds * self.execution.gpus
+
+    def budget_spent(self) -> bool:
+        budget = self.execution.budget
+        return (budget.cpu_seconds is not None and cpu_seconds() >= budget.cpu_seconds) or (
+            budget.gpu_seconds is not None and self.gpu_seconds >= budget.gpu_seconds
+        )

@@ -1,0 +1,162 @@
+"""The run document, read and checked before anything heavy is imported: what cannot work ends here, with code 10."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from collabspace.api.manifest import Manifest
+from collabspace.api.run import MAX_RUN_BYTES, RUN_VARIABLE, Role, RunDocument
+from collabspace_trainer import registry
+from collabspace_trainer.errors import ConfigError
+from collabspace_trainer.parameters import Settings, check
+
+UNPINNED = "sha256:" + "0" * 64
+"""Digest of a dataset in a run file that leaves the pin out: whatever folder is given is the version."""
+DATASET_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run document that this trainer can carry out."""
+
+    document: RunDocument
+    task: registry.TaskEntry
+    method: registry.MethodEntry
+    settings: Settings
+
+
+def from_environment() -> RunDocument:
+    """The document of the pod. Raises ConfigError."""
+    text = os.environ.get(RUN_VARIABLE)
+    if not text:
+        raise ConfigError(f"environment variable {RUN_VARIABLE} is missing; run in a pod, or give --run FILE")
+    return parse(text)
+
+
+def from_file(path: Path) -> RunDocument:
+    """A document written by hand: task reference, owners, uids and pins may be left out. Raises ConfigError."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--run {path.name}: cannot be read as JSON ({type(error).__name__})") from None
+    if isinstance(data, dict):
+        _fill(data)
+    return parse(json.dumps(data))
+
+
+def parse(text: str) -> RunDocument:
+    """Raises ConfigError naming the fields; unknown fields are errors."""
+    if len(text.encode()) > MAX_RUN_BYTES:
+        raise ConfigError(f"run document has {len(text.encode())} bytes, at most {MAX_RUN_BYTES} are allowed")
+    try:
+        return RunDocument.model_validate_json(text)
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:3])
+        raise ConfigError(f"run document: {found}") from None
+
+
+def plan(document: RunDocument) -> Plan:
+    """The document with the registry's entries and checked parameters. Raises ConfigError."""
+    registry.load()
+    training = document.training
+    task = registry.TASKS.get(training.task)
+    if task is None:
+        raise ConfigError(
+            f"training.task {training.task[:64]!r} is unknown; choose one of {', '.join(sorted(registry.TASKS))}"
+        )
+    method = registry.METHODS.get((training.task, training.method))
+    if method is None:
+        known = sorted(name for owner, name in registry.METHODS if owner == training.task)
+        raise ConfigError(
+            f"training.method {training.method[:64]!r} is unknown for {training.task}; choose one of {', '.join(known)}"
+        )
+    _check_datasets(document)
+    _check_weights(document, method)
+    _check_gates(document, task)
+    settings = check(method.description.parameters, training.parameters)
+    return Plan(document, task, method, settings)
+
+
+def complete(document: RunDocument, manifests: Mapping[str, Manifest], model: Manifest | None) -> RunDocument:
+    """The document with labels, owners' uids and pins taken from what was read, where a run file left them out."""
+    training = document.training
+    datasets = [
+        dataset.model_copy(
+            update={"digest": manifests[dataset.name].digest, "uid": dataset.uid or manifests[dataset.name].owner_uid}
+        )
+        if dataset.digest == UNPINNED
+        else dataset
+        for dataset in training.datasets
+    ]
+    labels = training.labels or sorted({label for manifest in manifests.values() for label in manifest.labels})
+    update: dict[str, Any] = {"datasets": datasets, "labels": labels}
+    if training.initial_model is not None and model is not None and training.initial_model.digest == UNPINNED:
+        update["initial_model"] = training.initial_model.model_copy(update={"digest": model.digest})
+    return document.model_copy(update={"training": training.model_copy(update=update)})
+
+
+def _fill(data: dict[str, Any]) -> None:
+    data.setdefault("task", {"namespace": "local", "name": "run", "uid": "local"})
+    training = data.get("training")
+    if not isinstance(training, dict):
+        return
+    training.setdefault("seed", 0)
+    training.setdefault("parameters", {})
+    datasets = training.get("datasets")
+    for dataset in datasets if isinstance(datasets, list) else []:
+        if isinstance(dataset, dict):
+            dataset.setdefault("role", "Train")
+            dataset.setdefault("owner", f"local/{dataset.get('name', '')}")
+            dataset.setdefault("uid", "local")
+            dataset.setdefault("digest", UNPINNED)
+    if training.get("initialModel") == {}:
+        training["initialModel"] = {"uid": "local", "digest": UNPINNED}
+
+
+def _check_datasets(document: RunDocument) -> None:
+    names = [dataset.name for dataset in document.training.datasets]
+    for name in names:
+        if not DATASET_NAME.fullmatch(name):
+            raise ConfigError(
+                f"training.datasets name {name[:64]!r}: use at most 63 of a-z, 0-9 and '-', not at the ends"
+            )
+        if names.count(name) > 1:
+            raise ConfigError(f"training.datasets name {name!r} appears twice; give each dataset its own name")
+    if not any(dataset.role is Role.TRAIN for dataset in document.training.datasets):
+        raise ConfigError("training.datasets has none of role Train; add one")
+
+
+def _check_weights(document: RunDocument, method: registry.MethodEntry) -> None:
+    training, name = document.training, method.description.name
+    if not method.description.accepts_weights:
+        if training.initial_model is not None:
+            raise ConfigError(f"training.initialModel: {name} starts without weights; remove it")
+        return
+    if training.initial_model is None and not training.random_init:
+        raise ConfigError(
+            f"training.initialModel is missing and {name} needs weights; name a model or set randomInit to true"
+        )
+    if training.initial_model is not None and training.random_init:
+        raise ConfigError("training.randomInit is true beside training.initialModel; keep one of them")
+
+
+def _check_gates(document: RunDocument, task: registry.TaskEntry) -> None:
+    allowed = [str(metric) for metric in task.metrics if metric not in registry.LOWER_IS_BETTER]
+    for gate in document.execution.gates:
+        if gate.metric not in allowed:
+            raise ConfigError(
+                f"gates metric {gate.metric[:64]!r} sets no floor for {task.name}; choose one of {', '.join(allowed)}"
+            )
+        try:
+            finite = Decimal(gate.minimum).is_finite()
+        except InvalidOperation:
+            finite = False
+        if not finite:
+            raise ConfigError(f"gates minimum {gate.minimum[:32]!r} of {gate.metric}; write a number")
