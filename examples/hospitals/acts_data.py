@@ -29,7 +29,7 @@ def start_cluster(stage: Stage, cluster: LocalCluster) -> None:
         )
     stage.run("admin", "kubectl collab teams list")
     stage.proves(
-        "Real etcd, API server, scheduler and controllers, no container engine; four teams, each with people of its own",
+        "Real etcd, API server, scheduler and controllers, no container engine; four teams with people of their own",
         "kubectl collab teams list",
     )
 

@@ -1,4 +1,4 @@
-"""The data of the demo: generated notes, the breast-cancer measurements inside scikit-learn, or a corpus of the user's."""
+"""The demo's data: generated notes, the breast-cancer measurements inside scikit-learn, or a corpus of the user's."""
 
 import csv
 from pathlib import Path
@@ -37,7 +37,7 @@ def halved(corpus: Path, folder: Path) -> dict[str, Path]:
 
 
 def broken_copy(source: Path, folder: Path, line: int = 412) -> Path:
-    """A copy of a training file whose given line holds an I- tag that nothing begins: what a slip of the pen looks like."""
+    """A copy of a training file with an I- tag at the given line that nothing begins: a slip of the pen."""
     lines = source.read_text(encoding="utf-8").split("\n")
     words = ["Doe\tO", "has\tO", "scleroma\tI-Disease", ""]
     middle = [*lines[: line - 3]]

@@ -53,7 +53,7 @@ class Stage:
     ) -> str:
         """Run a command line as `who` and return what it printed. `fails`: it is meant to be refused.
 
-        `show` prints the command and its output, `brief` the command alone. Raises StepFailedError when it ends otherwise.
+        `show` prints the command and its output, `brief` the command alone. Raises StepFailedError for another end.
         """
         if show:
             self.console.print(Text.assemble((f"{who} $ ", "cyan"), (command, "bold")))
