@@ -71,6 +71,8 @@ def _sentences(file: DataFile, intake: Intake) -> Iterator[tuple[Draft, str | No
 
 
 def _mark(text: str) -> str | None:
+    if not text.startswith(("-", "#")):
+        return None
     if _DOCSTART.match(text):
         return _UNNAMED
     found = _DOCUMENT.fullmatch(text)

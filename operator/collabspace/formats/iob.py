@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from collabspace.formats.limits import MAX_NAME_CHARACTERS
+from collabspace.formats.limits import MAX_LABELS, MAX_NAME_CHARACTERS
 from collabspace.formats.problem import quoted
 
 TagScheme = Literal["iob2", "iob1", "bioes"]
@@ -22,10 +22,11 @@ class TagReader:
     def __init__(self, scheme: TagScheme) -> None:
         self._scheme = scheme
         self._could_be_iob1 = True
+        self._known: dict[str, tuple[str, str]] = {"O": _OUTSIDE}
 
     def read(self, tags: Sequence[str], report: Report) -> tuple[str, ...] | None:
         """The tags as IOB2; None after findings were reported. Never shows a tag that does not look like one."""
-        pairs = [self._parse(index, tag, report) for index, tag in enumerate(tags)]
+        pairs = [self._known.get(tag) or self._parse(index, tag, report) for index, tag in enumerate(tags)]
         sound = [pair for pair in pairs if pair is not None]
         if len(sound) < len(pairs):
             return None
@@ -38,8 +39,6 @@ class TagReader:
                 return _bioes(sound, report)
 
     def _parse(self, index: int, tag: str, report: Report) -> tuple[str, str] | None:
-        if tag == "O":
-            return _OUTSIDE
         found = _TAG.fullmatch(tag)
         if found is None:
             remedy = "Write O, B-<type> or I-<type>; the tag is the last column."
@@ -49,6 +48,8 @@ class TagReader:
             remedy = "Push with --tags bioes if that is the scheme; else write B- or I-."
             report(index, f"the tag {quoted(tag)} has a prefix that {self._scheme} does not know", remedy)
             return None
+        if len(self._known) <= 4 * MAX_LABELS:
+            self._known[tag] = (found[1], found[2])
         return found[1], found[2]
 
     def _iob2(self, pairs: list[tuple[str, str]], tags: Sequence[str], report: Report) -> tuple[str, ...] | None:

@@ -77,9 +77,10 @@ class SentenceReader:
         self._check_keys(draft)
         if self._problems.count > before:
             return None
-        for index, token in enumerate(draft.tokens):
-            if message := _fault(token):
-                report(index, message, "Correct the token, or remove it with its tag.")
+        if not _are_sound(draft.tokens):
+            for index, token in enumerate(draft.tokens):
+                if message := _fault(token):
+                    report(index, message, "Correct the token, or remove it with its tag.")
         tags = self._tags.read(draft.tags, report)
         if tags is None or self._problems.count > before:
             return None
@@ -109,6 +110,11 @@ class SentenceReader:
 
     def _add(self, draft: Draft, message: str, remedy: str) -> None:
         self._problems.add(self._name, draft.line, message, remedy)
+
+
+def _are_sound(tokens: Sequence[str]) -> bool:
+    """All at once: a file has millions of tokens and few faults."""
+    return all(tokens) and len(max(tokens, key=len)) <= MAX_TOKEN_CHARACTERS and not _FORBIDDEN.search("".join(tokens))
 
 
 def _fault(token: str) -> str | None:

@@ -134,7 +134,7 @@ def check_presence(
     """Adds a finding for each empty split, and for each label (class, entity type) that a split lacks."""
     if len(labels) > MAX_LABELS:
         remedy = "Join rare ones; a quantity is a Number, not a Class."
-        problems.stop("", None, f"{len(labels)} labels, at most {MAX_LABELS} are allowed", remedy)
+        problems.stop("", None, f"more than {MAX_LABELS} labels", remedy)
     empty = [split for split, count in counts.items() if not count]
     for split in empty:
         remedy = "Add records, or files with the split's word in their names; whole groups stay together."

@@ -28,6 +28,7 @@ def choose_columns(
     names: list[str] = []
     profiles: list[tuple[int, ColumnProfile]] = []
     for file in files:
+        before = problems.count
         found = rows(file, intake)
         header = read_header(file.name, next(found, (1, []))[1], problems)
         if header and not names:
@@ -37,7 +38,9 @@ def choose_columns(
             message = f"the header is not that of {files[0].name}"
             problems.add(file.name, 1, message, "Give all files the same columns in the same order.")
         if header == names:
-            _profile(file, found, profiles, intake)
+            empty = _profile(found, profiles)
+            if empty and problems.count == before:
+                problems.add(file.name, None, "the file holds no row", "Remove it or fill it.")
     _check_names(request, named, names, problems)
     kinds = named | {names[index]: profile.kind() for index, profile in profiles}
     warnings = [profile.warning for _, profile in profiles if profile.warning]
@@ -47,20 +50,14 @@ def choose_columns(
     return [ColumnSchema(name=name, kind=kinds[name]) for name in names], warnings
 
 
-def _profile(
-    file: DataFile,
-    found: Iterator[tuple[int, list[Raw]]],
-    profiles: list[tuple[int, ColumnProfile]],
-    intake: Intake,
-) -> None:
-    before = intake.problems.count
+def _profile(found: Iterator[tuple[int, list[Raw]]], profiles: list[tuple[int, ColumnProfile]]) -> bool:
+    """Takes every row into account; True when there was none."""
     empty = True
     for _, cells in found:
         empty = False
         for index, profile in profiles:
             profile.add(cells[index])
-    if empty and intake.problems.count == before:
-        intake.problems.add(file.name, None, "the file holds no row", "Remove it or fill it.")
+    return empty
 
 
 def read_header(name: str, cells: Sequence[Raw], problems: Problems) -> list[str]:
