@@ -9,8 +9,15 @@ import pytest
 
 from collabspace.kube import config
 from collabspace.kube.client import KubeClient
+from collabspace.local import binaries
 from collabspace.local.cluster import LocalCluster
 from collabspace.local.state import Options
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build the control plane's programs, which takes minutes the first time, before the clock of any test runs."""
+    if any("cluster" in getattr(item, "fixturenames", ()) for item in session.items):
+        binaries.ensure(progress=print)
 
 
 @pytest.fixture(scope="session")

@@ -180,7 +180,7 @@ def run_showing(step: str, argv: list[str], folder: Path, environment: dict[str,
                 tail = (tail + lines)[-20:]
             if time.monotonic() - shown >= TICK_SECONDS:
                 shown = time.monotonic()
-                progress(f"{step} — {shown - begun:.0f} s, {tail[-1]}")
+                progress(f"{step} — {shown - begun:.0f} s  {tail[-1]}".rstrip())
     if process.returncode != 0:
         report = "\n".join([*tail, unfinished]).strip()
         raise LocalClusterError(

@@ -20,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from collabspace.api import names
 from collabspace.kube import clock
 from collabspace.local.errors import LocalClusterError
+from collabspace.local.files import write_whole
 
 AUTHORITY_LIFETIME: Final = dt.timedelta(days=3650)
 LIFETIME: Final = dt.timedelta(days=365)
@@ -140,8 +141,7 @@ def write_kubeconfig(
         "contexts": [{"name": context, "context": {"cluster": context, "user": context, "namespace": namespace}}],
     }
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
-    return path
+    return write_whole(path, yaml.safe_dump(config, sort_keys=False))
 
 
 _PEM: Final = serialization.Encoding.PEM

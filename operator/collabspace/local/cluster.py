@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -80,7 +80,7 @@ class LocalCluster:
 
     @property
     def kubectl(self) -> Path:
-        return self._binaries() / "kubectl"
+        return self._state.binaries / "kubectl"
 
     def up(self, options: Options | None = None) -> None:
         """Everything runs and is ready when this returns. What runs already as wished is left alone.
@@ -95,9 +95,12 @@ class LocalCluster:
     def start_control_plane(self, options: Options | None = None) -> None:
         """The first part of `up`: etcd, API server, controller manager and scheduler, with nothing of ours on it."""
         with self._state.lock():
+            chosen = options or (self._state.options if self._state.exists else Options())
+            programs = binaries.ensure(chosen.binaries, self._progress)
             self._state.make()
-            self._state.settle(options, running=any(self._state.process(name).pid for name in COMPONENTS))
-            self._start(controlplane.components(self._state, self._binaries()))
+            running = any(self._state.process(name).pid for name in COMPONENTS)
+            self._state.settle(chosen, programs, keep_ports=running)
+            self._start(controlplane.components(self._state))
 
     def install(self) -> None:
         """The second part of `up`: our namespace, rights and kinds. The control plane must run."""
@@ -115,12 +118,12 @@ class LocalCluster:
 
     def start(self, name: str) -> None:
         """Start one component and wait until it is ready."""
-        component = self._component(name)
+        self.process(name)
         with self._state.lock():
-            self._start((component,))
+            self._start(self._described([name]))
 
     def stop(self, name: str) -> None:
-        """Stop one component as `down` does."""
+        """Stop one component as `down` does: with the node end its containers."""
         self.process(name)
         with self._state.lock():
             self._stop(name)
@@ -130,19 +133,16 @@ class LocalCluster:
         self.process(name).kill()
 
     def restart(self, name: str) -> None:
-        """Stop and start one component; returns when it is ready."""
-        self.stop(name)
+        """End and start one component; returns when it is ready. Containers go on while the node restarts."""
+        self.process(name)
+        with self._state.lock():
+            self._end_for_successor(name)
         self.start(name)
 
     def status(self) -> list[ComponentStatus]:
-        """Of each component that was ever started here, in the order of start."""
-        if not self._state.exists:
-            return []
-        return [
-            self._status(component)
-            for component in self._components()
-            if self._state.process(component.name).log.exists()
-        ]
+        """Of each component that was ever started here, in the order of start. Changes nothing."""
+        started = [name for name in COMPONENTS if self._state.process(name).log.exists()]
+        return [self._status(component) for component in self._described(started)]
 
     def logs(self, name: str) -> Path:
         """The log file of one component. Raises LocalClusterError when it was never started."""
@@ -169,18 +169,14 @@ class LocalCluster:
         path = credential.cert.with_suffix(".kubeconfig")
         return write_kubeconfig(path, server, trust.cluster.file, credential, context=self.name, namespace=namespace)
 
-    def _binaries(self) -> Path:
-        return binaries.ensure(self._state.options.binaries, self._progress)
-
-    def _components(self) -> tuple[Component, ...]:
-        return (
-            *controlplane.components(self._state, self._binaries()),
-            *platform.components(self._state),
-        )
-
-    def _component(self, name: str) -> Component:
-        self.process(name)
-        return next(component for component in self._components() if component.name == name)
+    def _described(self, wanted: Collection[str]) -> list[Component]:
+        """In the order of start. Describing makes credentials, so the platform's are left out until it is wanted."""
+        halves = ((controlplane.NAMES, controlplane.components), (platform.NAMES, platform.components))
+        described: list[Component] = []
+        for half, describe in halves:
+            if not set(half).isdisjoint(wanted):
+                described += [component for component in describe(self._state) if component.name in wanted]
+        return described
 
     def _status(self, component: Component) -> ComponentStatus:
         process = self._state.process(component.name)
@@ -188,11 +184,11 @@ class LocalCluster:
         missing = component.ready() if pid is not None else "not running"
         return ComponentStatus(component.name, pid, missing, process.log)
 
-    def _start(self, components: tuple[Component, ...]) -> None:
+    def _start(self, components: Iterable[Component]) -> None:
         for component in components:
             process = self._state.process(component.name)
             if not process.runs(component.argv, component.environment):
-                self._stop(component.name)
+                self._end_for_successor(component.name)
                 self._progress(f"starting {component.name}")
                 process.start(component.argv, component.environment, _inherited(component))
             self._wait_ready(component)
@@ -202,22 +198,29 @@ class LocalCluster:
         deadline = time.monotonic() + READY_SECONDS
         while missing := component.ready():
             if process.wait(PROBE_PAUSE_SECONDS):
-                raise LocalClusterError(f"{component.name} ended before it was ready. {self._evidence(component.name)}")
+                raise LocalClusterError(f"{component.name} ended before it was ready. {_evidence(process)}")
             if time.monotonic() > deadline:
                 raise LocalClusterError(
-                    f"{component.name} is not ready after {READY_SECONDS:.0f} s: {missing}. "
-                    f"{self._evidence(component.name)}"
+                    f"{component.name} is not ready after {READY_SECONDS:.0f} s: {missing}. {_evidence(process)}"
                 )
 
-    def _evidence(self, name: str) -> str:
-        process = self._state.process(name)
-        return f"The end of {process.log}:\n{process.tail()}"
+    def _end_for_successor(self, name: str) -> None:
+        if name == "node":
+            self._state.process(name).kill()
+        else:
+            self._stop(name)
 
     def _stop(self, name: str) -> None:
         process = self._state.process(name)
         if process.pid is not None:
             self._progress(f"stopping {name}")
-        process.stop(STOP_SECONDS)
+        process.stop(platform.NODE_STOP_SECONDS if name == "node" else STOP_SECONDS)
+        if name == "node":
+            platform.end_containers(self._state)
+
+
+def _evidence(process: Process) -> str:
+    return f"The end of {process.log}:\n{process.tail()}"
 
 
 def _inherited(component: Component) -> Mapping[str, str]:

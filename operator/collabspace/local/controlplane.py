@@ -47,7 +47,7 @@ class Trust:
         return cls(cluster, etcd, kubelet, cluster.issue(ADMIN, "admin"))
 
 
-def components(state: State, binaries: Path) -> tuple[Component, ...]:
+def components(state: State) -> tuple[Component, ...]:
     """The four servers in the order of their start. Writes their credentials and configuration into the state."""
     trust = Trust.of(state)
     write_kubeconfig(
@@ -58,10 +58,10 @@ def components(state: State, binaries: Path) -> tuple[Component, ...]:
         context=f"collabspace-{state.name}" if state.name != "collabspace" else state.name,
     )
     return (
-        _etcd(state, binaries, trust),
-        _apiserver(state, binaries, trust),
-        _controller_manager(state, binaries, trust),
-        _scheduler(state, binaries, trust),
+        _etcd(state, trust),
+        _apiserver(state, trust),
+        _controller_manager(state, trust),
+        _scheduler(state, trust),
     )
 
 
@@ -74,7 +74,7 @@ def client(state: State, trust: Trust, subject: Subject, file_name: str) -> Path
     )
 
 
-def _etcd(state: State, binaries: Path, trust: Trust) -> Component:
+def _etcd(state: State, trust: Trust) -> Component:
     serving = trust.etcd.issue(Subject("etcd", hosts=LOOPBACK_HOSTS, peer=True))
     caller = trust.etcd.issue(Subject("kube-apiserver"), "etcd-client")
     url, peer_url = state.address("etcd"), state.address("etcd-peer")
@@ -98,10 +98,10 @@ def _etcd(state: State, binaries: Path, trust: Trust) -> Component:
         "unsafe-no-fsync": "true",
         "log-level": "warn",
     }
-    return _component(state, "etcd", binaries, arguments, http_probe(f"{url}/readyz", trust.etcd.file, caller))
+    return _component(state, "etcd", arguments, http_probe(f"{url}/readyz", trust.etcd.file, caller))
 
 
-def _apiserver(state: State, binaries: Path, trust: Trust) -> Component:
+def _apiserver(state: State, trust: Trust) -> Component:
     serving = trust.cluster.issue(Subject("kube-apiserver", hosts=APISERVER_HOSTS), "kube-apiserver")
     to_etcd = trust.etcd.issue(Subject("kube-apiserver"), "etcd-client")
     to_node = trust.kubelet.issue(Subject("kube-apiserver-kubelet-client"), "kubelet-client")
@@ -136,9 +136,7 @@ def _apiserver(state: State, binaries: Path, trust: Trust) -> Component:
     }
     if state.options.audit:
         arguments |= _audit(state)
-    return _component(
-        state, "kube-apiserver", binaries, arguments, http_probe(f"{url}/readyz", trust.cluster.file, trust.admin)
-    )
+    return _component(state, "kube-apiserver", arguments, http_probe(f"{url}/readyz", trust.cluster.file, trust.admin))
 
 
 def _audit(state: State) -> dict[str, object]:
@@ -156,7 +154,7 @@ def _audit(state: State) -> dict[str, object]:
     }
 
 
-def _controller_manager(state: State, binaries: Path, trust: Trust) -> Component:
+def _controller_manager(state: State, trust: Trust) -> Component:
     name = "kube-controller-manager"
     serving = trust.cluster.issue(Subject(name, hosts=LOOPBACK_HOSTS), f"{name}-serving")
     arguments = {
@@ -176,10 +174,10 @@ def _controller_manager(state: State, binaries: Path, trust: Trust) -> Component
     }
     # Its health check answers before there is anything to check; each controller appears in it once it is made.
     probe = http_probe(f"{state.address(name)}/healthz?verbose", trust.cluster.file, says="job-controller")
-    return _component(state, name, binaries, arguments, probe)
+    return _component(state, name, arguments, probe)
 
 
-def _scheduler(state: State, binaries: Path, trust: Trust) -> Component:
+def _scheduler(state: State, trust: Trust) -> Component:
     name = "kube-scheduler"
     serving = trust.cluster.issue(Subject(name, hosts=LOOPBACK_HOSTS), f"{name}-serving")
     configuration = {
@@ -201,10 +199,10 @@ def _scheduler(state: State, binaries: Path, trust: Trust) -> Component:
         "tls-private-key-file": serving.key,
     }
     probe = http_probe(f"{state.address(name)}/readyz", trust.cluster.file)
-    return _component(state, name, binaries, arguments, probe)
+    return _component(state, name, arguments, probe)
 
 
-def _component(state: State, name: str, binaries: Path, arguments: Mapping[str, object], ready: Probe) -> Component:
+def _component(state: State, name: str, arguments: Mapping[str, object], ready: Probe) -> Component:
     more = state.options.arguments.get(name, ())
-    argv = (str(binaries / name), *(f"--{key}={value}" for key, value in arguments.items()), *more)
+    argv = (str(state.binaries / name), *(f"--{key}={value}" for key, value in arguments.items()), *more)
     return Component(name, argv, ready)

@@ -1,5 +1,9 @@
 """Our own processes on the embedded cluster: node, broker and operator, each with the identity it has in a real one."""
 
+import json
+import os
+import select
+import signal
 import sys
 from typing import Final
 
@@ -8,17 +12,39 @@ from collabspace.local.certificates import LOOPBACK as LOOPBACK_HOSTS
 from collabspace.local.certificates import Subject, service_account
 from collabspace.local.component import Component, Probe, http_probe, node_probe
 from collabspace.local.controlplane import Trust, client
+from collabspace.local.errors import LocalClusterError
+from collabspace.local.node.container import open_process
+from collabspace.local.node.shim import KILL_SIGNAL
 from collabspace.local.state import LOOPBACK, State
 
 NODE_NAME: Final = "local"
-# In the order of their start.
-NAMES: Final = ("node", "broker", "operator")
+# In the order of their start. The broker ends after the node, so that trainers can save while they end.
+NAMES: Final = ("broker", "node", "operator")
+# On SIGTERM the node ends its containers, each within its own grace; a successor of a killed node takes them over.
+NODE_STOP_SECONDS: Final = 120.0
+CONTAINER_STOP_SECONDS: Final = 10.0
 
 
 def components(state: State) -> tuple[Component, ...]:
     """The three processes in the order of their start. Writes their credentials into the state."""
     trust = Trust.of(state)
-    return (_node(state, trust), _broker(state, trust), _operator(state, trust))
+    return (_broker(state, trust), _node(state, trust), _operator(state, trust))
+
+
+def end_containers(state: State) -> None:
+    """End what a killed node left behind. No node may run."""
+    for file in (state.folder / "node").rglob("shim.json"):
+        descriptor = open_process(json.loads(file.read_text()))
+        if descriptor is None:
+            continue
+        try:
+            signal.pidfd_send_signal(descriptor, KILL_SIGNAL)
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            if not poll.poll(CONTAINER_STOP_SECONDS * 1000):
+                raise LocalClusterError(f"the container of {file.parent} did not end; end its processes by hand")
+        finally:
+            os.close(descriptor)
 
 
 def _node(state: State, trust: Trust) -> Component:
@@ -37,6 +63,7 @@ def _node(state: State, trust: Trust) -> Component:
     argv = [sys.executable, "-m", "collabspace.local.node"]
     for key, value in arguments.items():
         argv += [f"--{key}", str(value)]
+    argv.append("--stop-containers-on-exit")
     ready = node_probe(state.address("kube-apiserver"), NODE_NAME, trust.cluster.file, trust.admin)
     return _component(state, "node", argv, ready, {})
 

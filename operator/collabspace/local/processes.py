@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from collabspace.local.errors import LocalClusterError
+from collabspace.local.files import write_whole
 
 KILL_SECONDS = 10.0
 TAIL_BYTES = 8192
@@ -76,9 +77,7 @@ class Process:
         stat = _stat(pid)  # there at least as a zombie: only we can reap it
         assert stat is not None  # noqa: S101
         record = Record(pid, stat.start_time, _boot(), _digest(argv, environment))
-        scratch = self._file.with_suffix(".tmp")
-        scratch.write_text(json.dumps(asdict(record)))
-        scratch.rename(self._file)
+        write_whole(self._file, json.dumps(asdict(record)))
 
     def signal(self, number: signal.Signals) -> bool:
         """Send a signal to the process, if it runs. Says whether it was sent."""

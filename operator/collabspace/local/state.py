@@ -15,6 +15,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from collabspace.local.errors import LocalClusterError
+from collabspace.local.files import write_whole
 from collabspace.local.processes import Process
 
 NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
@@ -51,6 +52,7 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     options: Options
+    binaries: Path
     ports: dict[str, int]
 
 
@@ -79,6 +81,11 @@ class State:
     def options(self) -> Options:
         return self._settings().options
 
+    @property
+    def binaries(self) -> Path:
+        """The folder that holds the control plane's programs, as found at the last start."""
+        return self._settings().binaries
+
     def port(self, name: str) -> int:
         """One of PORTS, on loopback; the same for the life of the state."""
         return self._settings().ports[name]
@@ -91,24 +98,19 @@ class State:
 
     def write(self, name: str, text: str) -> Path:
         """A file of configuration in the folder."""
-        path = self.folder / name
-        path.write_text(text)
-        return path
+        return write_whole(self.folder / name, text)
 
-    def settle(self, options: Options | None, running: bool) -> None:
-        """Record the options (None keeps them) and ports. Ports taken by others are replaced unless `running`."""
-        known = self._settings() if self.exists else None
-        ports = dict(known.ports) if known else {}
-        if not running:
+    def settle(self, options: Options, binaries: Path, *, keep_ports: bool) -> None:
+        """Record how it is run from now on. Ports taken by others meanwhile are replaced unless `keep_ports`."""
+        ports = dict(self._settings().ports) if self.exists else {}
+        if not keep_ports:
             ports = {name: port for name, port in ports.items() if _is_free(port)}
         for name in PORTS:
             if name not in ports:
                 ports[name] = _free_port(set(ports.values()))
-        chosen = options or (known.options if known else Options())
-        settings = _Settings(options=chosen, ports=ports)
-        scratch = self._settings_file.with_suffix(".tmp")
-        scratch.write_text(settings.model_dump_json(indent=2))
-        scratch.rename(self._settings_file)
+        write_whole(
+            self._settings_file, _Settings(options=options, binaries=binaries, ports=ports).model_dump_json(indent=2)
+        )
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
