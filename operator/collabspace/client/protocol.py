@@ -22,12 +22,16 @@ above has a Refusal as body; `AccessRefused` (403) is the one answer for all tha
 """
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from collabspace.api.manifest import Digest, Frozen, Manifest
 from collabspace.api.run import EndRecord, Progress
+
+
+ClaimedName = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+"""Who a person says to be: printed by terminals, so no control characters."""
 
 
 class SessionRequest(Frozen):
@@ -37,7 +41,7 @@ class SessionRequest(Frozen):
     namespace: str | None = Field(default=None, max_length=63)
     name: str | None = Field(default=None, max_length=253)
     digest: Digest | None = Field(default=None, description="None: the current version (people only).")
-    claimed_by: str | None = Field(default=None, alias="claimedBy", max_length=256)
+    claimed_by: ClaimedName | None = Field(default=None, alias="claimedBy")
 
 
 class Session(Frozen):
@@ -59,7 +63,7 @@ class UploadTarget(Frozen):
 class UploadRequest(Frozen):
     target: UploadTarget
     manifest: Manifest
-    claimed_by: str | None = Field(default=None, alias="claimedBy", max_length=256)
+    claimed_by: ClaimedName | None = Field(default=None, alias="claimedBy")
 
 
 class Upload(Frozen):
@@ -155,6 +159,7 @@ class LedgerRecord(Frozen):
     use: str | None = None
     grant: str | None = None
     bytes: int | None = None
+    repeats: int = Field(default=1, description="How many equal refusals this record stands for.")
     hash: str
 
 

@@ -58,12 +58,12 @@ class Transport:
 
     def json(self, answer: type[M], method: str, path: str, **options: Any) -> M:
         """One request whose answer is `answer`. Raises BrokerError, AccessRefused, BrokerUnavailable."""
+        return self.patiently(lambda: self.once(answer, method, path, **options))
 
-        def once() -> M:
-            with self.open(method, path, **options) as response:
-                return _parse(answer, response.read())
-
-        return self.patiently(once)
+    def once(self, answer: type[M], method: str, path: str, **options: Any) -> M:
+        """The same without patience, as a part of something that `patiently` repeats."""
+        with self.open(method, path, **options) as response:
+            return _parse(answer, response.read())
 
     def patiently(self, once: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
         """Calls `once` until it returns. The clock of patience starts again whenever `progress()` has grown."""

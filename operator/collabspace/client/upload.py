@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import httpx
 
@@ -55,31 +56,40 @@ class Sending:
         )
 
     def _send(self, upload: str, file: FileEntry) -> None:
+        """One blob, from where the broker stands. After every stumble it is asked again where that is, so an answer that
+        was lost costs one question and no byte is sent twice."""
         path = f"/v1/uploads/{upload}/blobs/{file.sha256}"
-        offset = self._offset(path)
-        with (self._folder / file.path).open("rb") as source:
-            while True:
-                self._tell(offset)
-                source.seek(offset)
-                chunk = source.read(min(CHUNK_BYTES, file.bytes - offset))
-                if not chunk and offset < file.bytes:
-                    raise BrokerError("FileChanged", f"{file.path} is shorter than its manifest says; prepare it again")
-                offset = self._put(path, offset, chunk)
-                if offset >= file.bytes:
-                    return
+        reached = 0
 
-    def _put(self, path: str, offset: int, chunk: bytes) -> int:
-        """Offset after the chunk; or, when the broker stands elsewhere (an answer was lost), where it stands."""
-        try:
-            return self._transport.json(BlobState, "PUT", path, params={"offset": str(offset)}, content=chunk).offset
-        except BrokerError as error:
-            if error.reason != "OffsetMismatch":
-                raise
-            return self._offset(path)
+        def once() -> None:
+            nonlocal reached
+            reached = self._transport.once(BlobState, "GET", path).offset
+            with (self._folder / file.path).open("rb") as source:
+                while True:
+                    self._tell(reached)
+                    chunk = _read(source, file, reached)
+                    params = {"offset": str(reached)}
+                    reached = self._transport.once(BlobState, "PUT", path, params=params, content=chunk).offset
+                    if reached >= file.bytes:
+                        return
 
-    def _offset(self, path: str) -> int:
-        return self._transport.json(BlobState, "GET", path).offset
+        for stumbles in range(MAX_STUMBLES):
+            try:
+                self._transport.patiently(once, lambda: reached)
+                return
+            except BrokerError as error:
+                # Another sender of the same blob is ahead of us.
+                if error.reason != "OffsetMismatch" or stumbles == MAX_STUMBLES - 1:
+                    raise
 
     def _tell(self, offset: int) -> None:
         if self._report is not None:
             self._report(self._settled + offset, self._total)
+
+
+def _read(source: BinaryIO, file: FileEntry, offset: int) -> bytes:
+    source.seek(offset)
+    chunk = source.read(min(CHUNK_BYTES, file.bytes - offset))
+    if not chunk and offset < file.bytes:
+        raise BrokerError("FileChanged", f"{file.path} is shorter than its manifest says; prepare it again")
+    return chunk

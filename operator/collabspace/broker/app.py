@@ -1,0 +1,160 @@
+"""The broker as an HTTP application: its parts put together, its answers to what goes wrong, its life."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from collabspace.broker import metrics
+from collabspace.broker.identity import AccessDenied
+from collabspace.broker.logs import say
+from collabspace.broker.parts import Parts
+from collabspace.broker.refusal import ACCESS_REFUSED, ACCESS_REFUSED_MESSAGE, Refused
+from collabspace.broker.ruler import Ruler
+from collabspace.client.protocol import Decision, Refusal
+
+logger = logging.getLogger(__name__)
+REFUSAL_STEP_SECONDS = 0.05
+UPKEEP_SECONDS = 15.0
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def build(parts: Parts) -> Starlette:
+    """The application over parts that are ready to start."""
+
+    @asynccontextmanager
+    async def life(_: Starlette) -> AsyncIterator[None]:
+        await parts.start()
+        upkeep = asyncio.create_task(_keep_up(parts))
+        try:
+            yield
+        finally:
+            upkeep.cancel()
+            await asyncio.gather(upkeep, return_exceptions=True)
+            await parts.close()
+
+    async def live(_: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def ready(_: Request) -> Response:
+        await parts.journal.run(parts.ledger.ping)
+        return PlainTextResponse("ok")
+
+    async def show_metrics(_: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    async def denied(request: Request, error: Exception) -> Response:
+        return await _denied(parts, request, error)
+
+    routes = [Route("/livez", live), Route("/readyz", ready), Route("/metrics", show_metrics), *_routes(parts)]
+    return Starlette(
+        routes=[_own_method(route) for route in routes],
+        lifespan=life,
+        exception_handlers={
+            AccessDenied: denied,
+            Refused: _refused,
+            HTTPException: _no_route,
+            ClientDisconnect: _gone,
+            Exception: _broken,
+        },
+    )
+
+
+def asgi(parts: Parts) -> Ruler:
+    """The application with its clock, log and counters around it."""
+    return Ruler(build(parts))
+
+
+def _routes(parts: Parts) -> list[Route]:
+    sessions, uploads, attempts = parts.session_routes, parts.upload_routes, parts.attempt_routes
+    results, records = parts.result_routes, parts.record_routes
+    upload = "/v1/uploads/{upload}"
+    result = "/v1/results/{namespace}/{task}"
+    return [
+        Route("/v1/sessions", sessions.open, methods=["POST"]),
+        Route("/v1/sessions/{session}/files/{path:path}", sessions.file, methods=["GET"]),
+        Route("/v1/sessions/{session}", sessions.close, methods=["DELETE"]),
+        Route("/v1/uploads", uploads.begin, methods=["POST"]),
+        Route(upload + "/blobs/{sha256}", uploads.offset, methods=["GET"]),
+        Route(upload + "/blobs/{sha256}", uploads.put, methods=["PUT"]),
+        Route(upload + "/commit", uploads.commit, methods=["POST"]),
+        Route("/v1/attempts/{task_uid}/{attempt}/progress", attempts.progress, methods=["PUT"]),
+        Route("/v1/attempts/{task_uid}/{attempt}/end", attempts.end, methods=["PUT"]),
+        Route(result, results.manifest, methods=["GET"]),
+        Route(result + "/files/{path:path}", results.file, methods=["GET"]),
+        Route("/v1/progress/{namespace}/{task}", results.progress, methods=["GET"]),
+        Route("/v1/feed", records.feed, methods=["GET"]),
+        Route("/v1/usage/{task_uid}/{attempt}", records.usage, methods=["PUT"]),
+        Route("/v1/ledger", records.page, methods=["GET"]),
+        Route("/v1/ledger/verify", records.verify, methods=["GET"]),
+    ]
+
+
+def _own_method(route: Route) -> Route:
+    """GET does not bring HEAD along: a HEAD would walk through a whole file to send none of it."""
+    if route.methods is not None:
+        route.methods.discard("HEAD")
+    return route
+
+
+async def _denied(parts: Parts, request: Request, error: Exception) -> Response:
+    """The one answer to all that is missing, forbidden or not believed: on record first, and at an even time."""
+    assert isinstance(error, AccessDenied)  # noqa: S101 Starlette's handlers are typed for any exception
+    metrics.READS.labels(Decision.DENIED).inc()
+    request.state.reason = error.why.value
+    try:
+        await parts.journal.deny(error.entry)
+    except Refused as undecided:
+        return await _refused(request, undecided)
+    # How long the answer took must not tell what was looked up and what was not.
+    elapsed = time.monotonic() - request.state.started
+    await asyncio.sleep(REFUSAL_STEP_SECONDS - elapsed % REFUSAL_STEP_SECONDS)
+    return _refusal(HTTPStatus.FORBIDDEN, ACCESS_REFUSED, ACCESS_REFUSED_MESSAGE)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)  # noqa: S101 as above
+    request.state.reason = error.reason
+    response = _refusal(error.status, error.reason, error.message)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
+
+
+async def _no_route(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
+    return _refusal(status, "NoSuchCall", "the broker has no such call; client and broker may differ in release")
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=HTTPStatus.BAD_REQUEST)
+
+
+async def _broken(_: Request, __: Exception) -> Response:
+    return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "BrokerError", "the broker failed; its log says where. Try again")
+
+
+def _refusal(status: int, reason: str, message: str) -> Response:
+    body = Refusal(reason=reason, message=message).model_dump_json()
+    # What is left of a request's body is not waited for.
+    headers = {"Connection": "close"} if status >= 400 else {}
+    return Response(body, status, headers, media_type="application/json")
+
+
+async def _keep_up(parts: Parts) -> None:
+    """Ends what nobody uses, and writes the counts of floods that are over."""
+    while True:
+        await asyncio.sleep(UPKEEP_SECONDS)
+        try:
+            await parts.keep_up()
+        except Refused as error:
+            say(logger, "upkeep-postponed", logging.WARNING, reason=error.reason)

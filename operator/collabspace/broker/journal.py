@@ -1,0 +1,125 @@
+"""The ledger for many callers at once: records that wait together share one commit, and a flood of equal refusals is
+one record a minute instead of a full disk."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from collabspace.broker import metrics
+from collabspace.broker.ledger import Entry, Ledger, LedgerUnavailableError, time_text
+from collabspace.broker.refusal import Undecided
+from collabspace.kube import clock
+
+T = TypeVar("T")
+FLOOD_SECONDS = 60.0
+MAX_BATCH = 256
+Key = tuple[str, str, str, str]
+
+
+@dataclass
+class _Flood:
+    """Equal refusals since `since`: the record of the first, and how many `more` have none yet."""
+
+    latest: Entry
+    since: float
+    first: asyncio.Task[str]
+    more: int = 0
+
+
+@dataclass
+class _Waiting:
+    entry: Entry
+    done: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Journal:
+    """Start it on the loop that uses it, and close it: what still waits is written then."""
+
+    def __init__(self, ledger: Ledger, heard: Callable[[Entry, str, str], None]) -> None:
+        self.ledger = ledger
+        self._heard = heard
+        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._floods: dict[Key, _Flood] = {}
+        # One thread: a database that takes one writer gains nothing from a second one that waits.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._writer: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._writer = asyncio.create_task(self._write())
+
+    async def close(self) -> None:
+        await self.settle_floods(all_of_them=True)
+        if self._writer is not None:
+            self._writer.cancel()
+            await asyncio.gather(self._writer, return_exceptions=True)
+        self._thread.shutdown()
+
+    async def record(self, entry: Entry) -> str:
+        """The entry is durable when this returns its hash. Raises Undecided when the ledger cannot be written."""
+        waiting = _Waiting(entry)
+        self._queue.put_nowait(waiting)
+        return await waiting.done
+
+    async def deny(self, entry: Entry) -> None:
+        """Records a refusal, or counts it when an equal one was recorded within the last minute."""
+        key = (entry.namespace, entry.account, entry.chain, entry.reason)
+        now = time.monotonic()
+        flood = self._floods.get(key)
+        if flood is not None and now - flood.since < FLOOD_SECONDS:
+            # Nobody hears a no before one equal no is on record.
+            await asyncio.shield(flood.first)
+            flood.more += 1
+            flood.latest = entry
+            return
+        before = 0 if flood is None else flood.more
+        first = asyncio.create_task(self.record(entry.but(repeats=1 + before)))
+        self._floods[key] = _Flood(entry, now, first)
+        try:
+            await asyncio.shield(first)
+        except Undecided:
+            self._floods.pop(key, None)
+            raise
+
+    async def settle_floods(self, *, all_of_them: bool = False) -> None:
+        """Writes the counts of floods that are over, so that nothing is lost when no equal refusal follows."""
+        now = time.monotonic()
+        over = [key for key, flood in self._floods.items() if all_of_them or now - flood.since >= FLOOD_SECONDS]
+        for key in over:
+            flood = self._floods.pop(key)
+            if flood.more:
+                await self.record(flood.latest.but(repeats=flood.more))
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """A call on the ledger, in its thread and in turn with the records. Raises Undecided."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        except LedgerUnavailableError as error:
+            raise Undecided("LedgerUnavailable", "the ledger cannot be used now; try again soon") from error
+
+    async def _write(self) -> None:
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < MAX_BATCH and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            entries = [waiting.entry for waiting in batch]
+            now = clock.now()
+            try:
+                hashes = await self.run(partial(self.ledger.append, entries, now))
+            except Exception as error:  # every waiter must hear of it, and the writer must live on
+                _fail(batch, error)
+                continue
+            for waiting, head in zip(batch, hashes, strict=True):
+                metrics.RECORDS.labels(waiting.entry.event).inc()
+                self._heard(waiting.entry, head, time_text(now))
+                if not waiting.done.cancelled():
+                    waiting.done.set_result(head)
+
+
+def _fail(batch: list[_Waiting], error: Exception) -> None:
+    for waiting in batch:
+        if not waiting.done.cancelled():
+            waiting.done.set_exception(error)

@@ -1,0 +1,146 @@
+"""What attempts report about themselves, and what people of the task's namespace may see of it."""
+
+from http import HTTPStatus
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from collabspace.api import names
+from collabspace.api.manifest import Manifest
+from collabspace.api.run import EndRecord, Progress
+from collabspace.api.task import CollabTask
+from collabspace.broker.access import Why
+from collabspace.broker.feed import Knowledge
+from collabspace.broker.gate import Gate, invalid, read_body
+from collabspace.broker.identity import AccessDenied, Trainers, entry_of
+from collabspace.broker.journal import Journal
+from collabspace.broker.ledger import OPENED, AttemptRow
+from collabspace.broker.live import Cluster
+from collabspace.broker.reading import send_file
+from collabspace.broker.refusal import Refused
+from collabspace.broker.sessions import Session, Sessions
+from collabspace.broker.store import Store
+from collabspace.broker.tokens import Caller
+from collabspace.broker.versions import Versions
+from collabspace.client.protocol import Decision
+
+MAX_ATTEMPT_DIGITS = 9
+
+
+class AttemptRoutes:
+    """PUT /v1/attempts/{task uid}/{n}/progress and /end, by the newest attempt's own pod."""
+
+    def __init__(self, gate: Gate, trainers: Trainers, journal: Journal, knowledge: Knowledge) -> None:
+        self._gate = gate
+        self._trainers = trainers
+        self._journal = journal
+        self._knowledge = knowledge
+
+    async def progress(self, request: Request) -> Response:
+        task_uid, attempt = task_and_attempt(request)
+        caller = await self._gate.caller(request, names.TRAINER_ACCOUNT)
+        progress = await read_body(request, Progress)
+        await self._trainers.writing(caller, task_uid, attempt)
+        self._knowledge.attempt(task_uid, attempt, progress=progress)
+        return JSONResponse({"ok": True})
+
+    async def end(self, request: Request) -> Response:
+        task_uid, attempt = task_and_attempt(request)
+        caller = await self._gate.caller(request, names.TRAINER_ACCOUNT)
+        end = await read_body(request, EndRecord)
+        trainer = await self._trainers.writing(caller, task_uid, attempt)
+        known = self._knowledge.attempt_of(task_uid, attempt)
+        if known is not None and known.end is not None:
+            if known.end != end:
+                raise Refused(HTTPStatus.CONFLICT, "AlreadyEnded", "this attempt has ended already with another record")
+            return JSONResponse({"ok": True})
+        row = AttemptRow(
+            task_uid, attempt, caller.namespace, trainer.task.metadata.name, end=end.model_dump_json(by_alias=True)
+        )
+        await self._journal.run(lambda: self._journal.ledger.keep_attempt(row))
+        self._knowledge.attempt(task_uid, attempt, end=end)
+        return JSONResponse({"ok": True})
+
+
+class ResultRoutes:
+    """GET /v1/results/{namespace}/{task}, .../files/{path} and /v1/progress/..., by readers of that namespace."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        cluster: Cluster,
+        sessions: Sessions,
+        journal: Journal,
+        knowledge: Knowledge,
+        versions: Versions,
+        store: Store,
+    ) -> None:
+        self._gate = gate
+        self._cluster = cluster
+        self._sessions = sessions
+        self._journal = journal
+        self._knowledge = knowledge
+        self._versions = versions
+        self._store = store
+
+    async def progress(self, request: Request) -> Response:
+        _, task = await self._task(request)
+        attempts = self._knowledge.attempts_of(task.metadata.uid)
+        if not attempts:
+            raise Refused(HTTPStatus.NOT_FOUND, "NoProgress", "no attempt of this task has reported yet")
+        return Response(attempts[0].model_dump_json(by_alias=True), media_type="application/json")
+
+    async def manifest(self, request: Request) -> Response:
+        session = await self._session(request)
+        return Response(session.manifest.model_dump_json(by_alias=True), media_type="application/json")
+
+    async def file(self, request: Request) -> Response:
+        session = await self._session(request)
+        return await send_file(request, session, request.path_params["path"], self._store)
+
+    async def _session(self, request: Request) -> Session:
+        """Leave to read the task's newest result: on record once, then files ride on it like on a dataset's session."""
+        caller, task = await self._task(request)
+        uid = task.metadata.uid
+        manifest = await self._newest(uid)
+        if manifest is None:
+            raise Refused(HTTPStatus.NOT_FOUND, "ResultMissing", "no attempt of this task has stored a result yet")
+        riding = self._sessions.riding(caller, uid, manifest.digest)
+        if riding is not None:
+            return riding
+        self._sessions.room_for(caller)
+        record = entry_of(caller).but(
+            event=OPENED,
+            decision=Decision.ALLOWED,
+            reason="Own",
+            task=task.metadata.name,
+            task_uid=uid,
+            version=manifest.digest,
+        )
+        await self._journal.record(record)
+        return self._sessions.open(caller, None, uid, manifest, record)
+
+    async def _newest(self, task_uid: str) -> Manifest | None:
+        for attempt in self._knowledge.attempts_of(task_uid):
+            if attempt.result is not None:
+                return await self._versions.manifest(task_uid, attempt.result.digest)
+        return None
+
+    async def _task(self, request: Request) -> tuple[Caller, CollabTask]:
+        """The task as it is now. Another namespace's task and one that does not exist get the same answer."""
+        caller = await self._gate.caller(request, names.READER_ACCOUNT)
+        namespace, name = request.path_params["namespace"], request.path_params["task"]
+        if caller.namespace != namespace:
+            raise AccessDenied(Why.NOT_OWN_NAMESPACE, entry_of(caller))
+        task = await self._cluster.task(namespace, name)
+        if task is None:
+            raise AccessDenied(Why.NOT_FOUND, entry_of(caller))
+        return caller, task
+
+
+def task_and_attempt(request: Request) -> tuple[str, int]:
+    """The two path parameters. Raises Refused."""
+    number = request.path_params["attempt"]
+    if not (number.isascii() and number.isdecimal() and len(number) <= MAX_ATTEMPT_DIGITS and int(number) >= 1):
+        raise invalid("attempt: must be a whole number from 1 on")
+    return request.path_params["task_uid"], int(number)

@@ -1,0 +1,204 @@
+"""Reading data: one decision opens a session, its files ride on it, and the ledger knows before the first byte."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from collabspace.api import names
+from collabspace.api.dataset import SharedDataset, Use
+from collabspace.broker import metrics
+from collabspace.broker.access import USE_OF_ROLE, USE_OF_WEIGHTS, Asker, Denied, Why, decide
+from collabspace.broker.blobs import BlobResponse, wanted_range
+from collabspace.broker.feed import Knowledge
+from collabspace.broker.gate import Gate, read_body
+from collabspace.broker.identity import AccessDenied, Trainer, Trainers, entry_of, entry_of_trainer
+from collabspace.broker.journal import Journal
+from collabspace.broker.ledger import OPENED, Entry
+from collabspace.broker.live import Cluster
+from collabspace.broker.refusal import Refused
+from collabspace.broker.sessions import Session, Sessions
+from collabspace.broker.store import Store
+from collabspace.broker.tokens import Caller
+from collabspace.broker.versions import Versions
+from collabspace.client import protocol
+from collabspace.client.protocol import Decision, SessionRequest
+from collabspace.kube import clock
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A dataset by name, the uid it must have (None: any), and every use that must be allowed."""
+
+    namespace: str
+    name: str
+    uid: str | None
+    uses: tuple[Use, ...]
+
+
+class Reading:
+    """The rule of reading, applied to callers of all kinds."""
+
+    def __init__(self, cluster: Cluster, trainers: Trainers) -> None:
+        self._cluster = cluster
+        self._trainers = trainers
+
+    async def decide(self, caller: Caller, request: SessionRequest) -> tuple[SharedDataset, Entry]:
+        """The dataset as it is now and the record of the leave to read it. Raises AccessDenied, Undecided.
+
+        The same reads are made whether the dataset is there or not, so that the time tells nothing either.
+        """
+        if caller.account == names.TRAINER_ACCOUNT:
+            trainer = await self._trainers.reading(caller)
+            who, wanted = entry_of_trainer(trainer), wanted_by(trainer, request)
+        else:
+            who = entry_of(caller).but(claimed_by=request.claimed_by)
+            wanted = _wanted_by_person(caller, request)
+        if wanted is None:
+            raise AccessDenied(Why.NOT_IN_TASK, who)
+        dataset, namespace_uid = await self._cluster.dataset_and_namespace(
+            wanted.namespace, wanted.name, caller.namespace
+        )
+        record = who if dataset is None else who.but(**_facts(dataset, request.digest))
+        if dataset is not None and wanted.uid not in (None, dataset.metadata.uid):
+            raise AccessDenied(Why.DATASET_REPLACED, record)
+        asker = Asker(caller.namespace, namespace_uid)
+        for use in wanted.uses:
+            answer = decide(asker, dataset, use, clock.now())
+            record = record.but(use=use.value)
+            if isinstance(answer, Denied) or dataset is None:
+                raise AccessDenied(answer.why if isinstance(answer, Denied) else Why.NOT_FOUND, record)
+            if answer.grant is not None:
+                record = record.but(
+                    grant=answer.grant.name, purpose=answer.grant.purpose, generation=dataset.metadata.generation
+                )
+        assert dataset is not None  # noqa: S101 uses are never empty; for the type checker
+        return dataset, record.but(event=OPENED, decision=Decision.ALLOWED, reason="Granted" if record.grant else "Own")
+
+
+def wanted_by(trainer: Trainer, request: SessionRequest) -> Wanted | None:
+    """What the run document pins under that uid and digest, as long as the task's spec still names it; else None."""
+    spec, training = trainer.task.spec, trainer.run.training
+    uses: list[Use] = []
+    place: tuple[str, str] | None = None
+    for pinned in training.datasets:
+        if (pinned.uid, pinned.digest) != (request.uid, request.digest):
+            continue
+        listed = next((entry for entry in spec.datasets if entry.name == pinned.name), None)
+        if listed is None or pinned.role is not listed.role or listed.version not in (None, pinned.digest):
+            return None
+        place = listed.dataset_ref.namespace, listed.dataset_ref.name
+        uses.append(USE_OF_ROLE[pinned.role])
+    weights = training.initial_model
+    if weights is not None and (weights.uid, weights.digest) == (request.uid, request.digest):
+        source = spec.model_from
+        if source is None or source.digest not in (None, weights.digest):
+            return None
+        place = source.namespace, source.name
+        uses.append(USE_OF_WEIGHTS)
+    return None if place is None else Wanted(*place, request.uid, tuple(dict.fromkeys(uses)))
+
+
+def _wanted_by_person(caller: Caller, request: SessionRequest) -> Wanted:
+    if caller.account != names.READER_ACCOUNT:
+        raise AccessDenied(Why.ACCOUNT_NOT_KNOWN, entry_of(caller))
+    # Names that are missing lead to the same answer as names of nothing.
+    return Wanted(request.namespace or "", request.name or "", request.uid, (Use.DOWNLOAD,))
+
+
+def _facts(dataset: SharedDataset, version: str | None) -> dict[str, str | None]:
+    meta = dataset.metadata
+    return {"owner": meta.namespace, "dataset": meta.name, "dataset_uid": meta.uid, "version": version}
+
+
+class SessionRoutes:
+    """POST /v1/sessions, GET .../files/{path}, DELETE."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        reading: Reading,
+        sessions: Sessions,
+        journal: Journal,
+        knowledge: Knowledge,
+        versions: Versions,
+        store: Store,
+    ) -> None:
+        self._gate = gate
+        self._reading = reading
+        self._sessions = sessions
+        self._journal = journal
+        self._knowledge = knowledge
+        self._versions = versions
+        self._store = store
+
+    async def open(self, request: Request) -> Response:
+        started = time.monotonic()
+        caller = await self._gate.caller(request)
+        wish = await read_body(request, SessionRequest)
+        dataset, record = await self._reading.decide(caller, wish)
+        self._sessions.room_for(caller)
+        current = self._knowledge.current(dataset.metadata.uid)
+        digest = wish.digest or (current.digest if current is not None else None)
+        manifest = None if digest is None else await self._versions.manifest(dataset.metadata.uid, digest)
+        if digest is None or manifest is None:
+            raise Refused(
+                HTTPStatus.NOT_FOUND, "VersionMissing", "the dataset has no such version; its owner pushes one"
+            )
+        record = record.but(version=digest)
+        await self._journal.record(record)
+        metrics.READS.labels(Decision.ALLOWED).inc()
+        metrics.DECISION_SECONDS.observe(time.monotonic() - started)
+        session = self._sessions.open(caller, wish, dataset.metadata.uid, manifest, record)
+        answer = protocol.Session(id=session.id, digest=digest, manifest=manifest)
+        return Response(answer.model_dump_json(by_alias=True), 201, media_type="application/json")
+
+    async def file(self, request: Request) -> Response:
+        caller = await self._gate.caller(request)
+        session = await self._current(request, caller)
+        return await send_file(request, session, request.path_params["path"], self._store)
+
+    async def close(self, request: Request) -> Response:
+        caller = await self._gate.caller(request)
+        session = self._sessions.find(request.path_params["session"], caller)
+        record = None if session is None else self._sessions.close(session)
+        if record is not None:
+            await self._journal.record(record)
+        return JSONResponse({"ok": True})
+
+    async def _current(self, request: Request, caller: Caller) -> Session:
+        """The session, its decision confirmed when it is older than a few seconds. A refusal ends it."""
+        session = self._sessions.find(request.path_params["session"], caller)
+        if session is None or session.request is None:
+            raise Refused(HTTPStatus.NOT_FOUND, "SessionUnknown", "this session is over; open it again")
+        now = time.monotonic()
+        if session.due(now):
+            try:
+                await self._reading.decide(
+                    caller, session.request.model_copy(update={"digest": session.manifest.digest})
+                )
+            except AccessDenied:
+                record = self._sessions.close(session)
+                if record is not None:
+                    await self._journal.record(record)
+                raise
+            session.decided = now
+        return session
+
+
+async def send_file(request: Request, session: Session, path: str, store: Store) -> Response:
+    """A file of the session's manifest, found there by equality: the path itself never touches a disk."""
+    entry = session.files.get(path)
+    if entry is None:
+        raise Refused(HTTPStatus.NOT_FOUND, "FileMissing", "the version has no file of that path; see its manifest")
+    start, length = wanted_range(request, entry.bytes)
+    source = await asyncio.to_thread(store.open_blob, session.owner, entry.sha256)
+
+    def sent(count: int) -> None:
+        session.sent += count
+        session.used = time.monotonic()
+
+    return BlobResponse(source, start, length, entry.bytes, sent)

@@ -1,0 +1,80 @@
+"""What the broker is told from outside, read from the environment once and refused by name when it is wrong."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+PREFIX = "COLLABSPACE_"
+GIB = 1 << 30
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message is one line that names the variable, and never shows its value."""
+
+
+class BrokerSettings(BaseSettings):
+    """Environment variables `COLLABSPACE_<NAME>`; sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+
+    kubeconfig: Path | None = Field(default=None, description="None: KUBECONFIG, else the pod's own account.")
+    broker_host: str = Field(default="127.0.0.1", min_length=1)
+    broker_port: int = Field(default=8443, ge=0, le=65535)
+    broker_tls_cert: Path
+    broker_tls_key: Path
+    broker_store: Path = Field(description="Folder of the filesystem store.")
+    broker_ledger: str = Field(description="SQLAlchemy URL, for example sqlite:////var/lib/collabspace/ledger.db")
+    broker_metrics: str | None = Field(default=None, description="host:port of a plain listener for metrics alone.")
+    broker_max_version_bytes: int = Field(default=200 * GIB, ge=1)
+    broker_max_result_bytes: int = Field(default=20 * GIB, ge=1)
+    broker_check_memory_bytes: int = Field(default=4 * GIB, ge=256 << 20, description="For the check of one version.")
+    broker_requests_per_second: float = Field(default=100.0, gt=0, description="Of one namespace.")
+
+    @field_validator("broker_ledger")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        try:
+            make_url(value)
+        except ArgumentError:
+            raise ValueError("is not an SQLAlchemy URL such as sqlite:////folder/ledger.db") from None
+        return value
+
+    @field_validator("broker_metrics")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_address(value)
+        return value
+
+    @model_validator(mode="after")
+    def _files_exist(self) -> Self:
+        for name in ("broker_tls_cert", "broker_tls_key"):
+            if not getattr(self, name).is_file():
+                raise ValueError(f"{PREFIX}{name.upper()} names no file; give the path of a PEM file")
+        return self
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """`host:port` as its parts. Raises ValueError."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) <= 65535:
+        raise ValueError("is not host:port, for example 127.0.0.1:9090")
+    return host, int(port)
+
+
+def load() -> BrokerSettings:
+    """Settings of this process. Raises SettingsError."""
+    try:
+        return BrokerSettings()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        text = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise SettingsError(text) from None
+        variable = PREFIX + str(first["loc"][0]).upper()
+        remedy = "is not set" if first["type"] == "missing" else text
+        raise SettingsError(f"{variable}: {remedy}; set it and start again") from None

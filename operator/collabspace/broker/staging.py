@@ -1,0 +1,77 @@
+"""Blobs on their way in: appended at the true offset only, checked against their hash, then handed to the store."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import BinaryIO
+
+from collabspace.broker.store import UPLOADS, Store, checked_hash, checked_owner, digest_hash
+
+
+class OffsetError(Exception):
+    """The bytes do not begin where the blob stands; `offset` is where that is."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"the blob stands at {offset}")
+        self.offset = offset
+
+
+class HashError(Exception):
+    """The bytes that came are not the ones that were promised; they were thrown away."""
+
+
+class Staging:
+    """Partial blobs under `<root>/<owner>/uploads/<manifest hash>/<blob hash>`; they outlive a restart. Calls block.
+
+    The folder lies on the store's own disk where that is a folder, so that a whole blob only changes its name.
+    """
+
+    def __init__(self, root: Path, store: Store) -> None:
+        self._root = root
+        self._store = store
+
+    def offset(self, owner: str, digest: str, sha256: str) -> int:
+        """Bytes of the blob that are here, whole blobs in the store included."""
+        whole = self._store.blob_size(owner, sha256)
+        if whole is not None:
+            return whole
+        try:
+            return self._partial(owner, digest, sha256).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def open(self, owner: str, digest: str, sha256: str, offset: int) -> BinaryIO:
+        """A file to write on from `offset`. What was written stays, however the writing ends. Raises OffsetError."""
+        there = self.offset(owner, digest, sha256)
+        if offset != there:
+            raise OffsetError(there)
+        partial = self._partial(owner, digest, sha256)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        return partial.open("ab")
+
+    def complete(self, owner: str, digest: str, sha256: str) -> None:
+        """Puts a whole blob into the store. Raises HashError, and then the blob starts again from nothing."""
+        if self._store.blob_size(owner, sha256) is not None:
+            return
+        partial = self._partial(owner, digest, sha256)
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+            found = hashlib.file_digest(written, "sha256").hexdigest()
+        if found != sha256:
+            partial.unlink()
+            raise HashError
+        self._store.put_blob(owner, sha256, partial)
+
+    def discard(self, owner: str, digest: str) -> None:
+        """Forgets what is left of an upload."""
+        shutil.rmtree(self._folder(owner, digest), ignore_errors=True)
+
+    def free_bytes(self) -> int:
+        return shutil.disk_usage(self._root).free
+
+    def _folder(self, owner: str, digest: str) -> Path:
+        return self._root / checked_owner(owner) / UPLOADS / digest_hash(digest)
+
+    def _partial(self, owner: str, digest: str, sha256: str) -> Path:
+        return self._folder(owner, digest) / checked_hash(sha256)

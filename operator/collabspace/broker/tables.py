@@ -1,0 +1,94 @@
+"""The ledger's tables. History lives here, outlives every object, and is only ever added to."""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+# SQLite gives row numbers only to a plain INTEGER key.
+Number = BigInteger().with_variant(Integer, "sqlite")
+
+chains = Table(
+    "chains",
+    metadata,
+    Column("chain", String(64), primary_key=True),
+    Column("namespace", String(63), nullable=False, default="", comment="Owner's namespace; empty: no dataset."),
+    Column("dataset", String(253), nullable=False, default=""),
+    Column("records", BigInteger, nullable=False),
+    Column("head", String(64), nullable=False),
+)
+
+access = Table(
+    "access",
+    metadata,
+    Column("sequence", Number, primary_key=True, autoincrement=True),
+    Column("chain", String(64), ForeignKey("chains.chain"), nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("time", String(32), nullable=False),
+    Column("event", String(16), nullable=False),
+    Column("decision", String(16), nullable=False),
+    Column("reason", String(64), nullable=False),
+    Column("namespace", String(63), nullable=False, comment="Proven by the token."),
+    Column("account", String(253), nullable=False),
+    Column("claimed_by", String(256), comment="Said by the caller, not proven."),
+    Column("pod", String(253)),
+    Column("pod_uid", String(64)),
+    Column("node", String(253)),
+    Column("token_id", String(128)),
+    Column("task", String(253)),
+    Column("task_uid", String(64)),
+    Column("attempt", Integer),
+    Column("on_behalf_of", String(63)),
+    Column("owner", String(63), comment="Namespace of the dataset."),
+    Column("dataset", String(253)),
+    Column("dataset_uid", String(64)),
+    Column("version", String(71)),
+    Column("use", String(16)),
+    Column("purpose", String(500)),
+    Column("profile", String(63)),
+    Column("grant", String(63)),
+    Column("generation", BigInteger, comment="Of the dataset, when the grant was read."),
+    Column("bytes", BigInteger, comment="Observed by the broker."),
+    Column("repeats", BigInteger, nullable=False, comment="How many equal decisions this record stands for."),
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    UniqueConstraint("chain", "position"),
+    Index("access_namespace", "namespace", "sequence"),
+    Index("access_owner", "owner", "sequence"),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("task_uid", String(64), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("namespace", String(63), nullable=False),
+    Column("task", String(253), nullable=False),
+    Column("gpu_seconds", BigInteger, nullable=False),
+    Column("cpu_seconds", BigInteger, nullable=False),
+    Column("outcome", String(64), nullable=False),
+    Column("time", String(32), nullable=False),
+    PrimaryKeyConstraint("task_uid", "attempt"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("task_uid", String(64), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("namespace", String(63), nullable=False),
+    Column("task", String(253), nullable=False),
+    Column("end", Text, comment="End record as JSON, the first one said."),
+    Column("result", Text, comment="What was committed, as JSON."),
+    PrimaryKeyConstraint("task_uid", "attempt"),
+)

@@ -1,0 +1,176 @@
+"""Whose token it is. Junk is found here by its signature; only what the cluster has signed reaches the API server."""
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+from collabspace.api import names
+from collabspace.broker import metrics
+from collabspace.broker.refusal import Undecided
+from collabspace.kube.client import KubeClient, KubeError, Object
+
+ALGORITHMS = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256"]
+MAX_TOKEN_CHARACTERS = 8192
+POSITIVE_SECONDS = 10.0
+NEGATIVE_SECONDS = 10.0
+CACHE_ENTRIES = 4096
+KEYS_REFRESH_SECONDS = 10.0
+KEYS_LIFE_SECONDS = 3600.0
+MAX_REVIEWS = 16
+LEEWAY_SECONDS = 5
+EXTRA = "authentication.kubernetes.io"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls, as the API server says. `pod_*` and `node` are set for tokens that are bound to a pod."""
+
+    namespace: str
+    account: str
+    pod: str | None = None
+    pod_uid: str | None = None
+    node: str | None = None
+    token_id: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str | None]:
+        """What a session is bound to: it outlives one token of the same pod or account, not another pod's."""
+        return self.namespace, self.account, self.pod_uid
+
+
+class SigningKeys:
+    """The cluster's public keys and issuer, fetched with our own credential and again when a key is unknown."""
+
+    def __init__(self, kube: KubeClient) -> None:
+        self._kube = kube
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._issuer = ""
+        self._asked = float("-inf")
+        self._fetched = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def claims(self, token: str) -> dict[str, Any] | None:
+        """The token's claims when signature, issuer, audience and times are right; else None. Raises Undecided."""
+        try:
+            kid = str(jwt.get_unverified_header(token).get("kid", ""))
+        except jwt.PyJWTError:
+            return None
+        key = await self._key(kid)
+        if key is None:
+            return None
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key,
+                algorithms=ALGORITHMS,
+                audience=names.BROKER_AUDIENCE,
+                issuer=self._issuer,
+                leeway=LEEWAY_SECONDS,
+                options={"require": ["exp", "aud", "iss", "sub"]},
+            )
+        except jwt.PyJWTError:
+            return None
+        return claims
+
+    async def _key(self, kid: str) -> jwt.PyJWK | None:
+        now = time.monotonic()
+        if now - self._fetched > KEYS_LIFE_SECONDS or kid not in self._keys:
+            async with self._lock:
+                # A flood of unknown key ids costs one request per period, not one each.
+                if time.monotonic() - self._asked > KEYS_REFRESH_SECONDS:
+                    self._asked = time.monotonic()
+                    await self._fetch()
+        if not self._keys:
+            raise Undecided("ClusterUnavailable", "the cluster's signing keys are not known yet; try again soon")
+        return self._keys.get(kid)
+
+    async def _fetch(self) -> None:
+        try:
+            discovery = await self._kube.get("/.well-known/openid-configuration")
+            found = await self._kube.get("/openid/v1/jwks")
+        except KubeError as error:
+            if not self._keys:
+                self._asked = float("-inf")
+                raise Undecided(
+                    "ClusterUnavailable", "the cluster's signing keys cannot be read; try again soon"
+                ) from error
+            return
+        self._issuer = str(discovery["issuer"])
+        self._keys = {str(key.key_id): key for key in jwt.PyJWKSet.from_dict(found).keys}
+        self._fetched = time.monotonic()
+
+
+class Tokens:
+    """Turns a token into its Caller. Yes and no are remembered for ten seconds, under the token's hash only."""
+
+    def __init__(self, kube: KubeClient) -> None:
+        self._kube = kube
+        self._keys = SigningKeys(kube)
+        self._known: OrderedDict[bytes, tuple[float, Caller | None]] = OrderedDict()
+        self._reviews = asyncio.Semaphore(MAX_REVIEWS)
+
+    async def caller(self, token: str) -> Caller | None:
+        """None: not a token for us, or not valid any more. Raises Undecided when nobody could say."""
+        if not token or len(token) > MAX_TOKEN_CHARACTERS:
+            return None
+        name = hashlib.sha256(token.encode(errors="replace")).digest()
+        remembered = self._known.get(name)
+        if remembered is not None and time.monotonic() < remembered[0]:
+            return remembered[1]
+        claims = await self._keys.claims(token)
+        if claims is None:
+            metrics.REVIEWS.labels("refused-locally").inc()
+            return self._remember(name, None, NEGATIVE_SECONDS)
+        async with self._reviews:
+            caller = await self._review(token)
+        metrics.REVIEWS.labels("refused" if caller is None else "accepted").inc()
+        left = float(claims["exp"]) - time.time()
+        return self._remember(name, caller, NEGATIVE_SECONDS if caller is None else min(POSITIVE_SECONDS, max(left, 0)))
+
+    def _remember(self, name: bytes, caller: Caller | None, seconds: float) -> Caller | None:
+        self._known[name] = (time.monotonic() + seconds, caller)
+        self._known.move_to_end(name)
+        while len(self._known) > CACHE_ENTRIES:
+            self._known.popitem(last=False)
+        return caller
+
+    async def _review(self, token: str) -> Caller | None:
+        body: Object = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [names.BROKER_AUDIENCE]},
+        }
+        try:
+            answer = await self._kube.create("/apis/authentication.k8s.io/v1/tokenreviews", body)
+        except KubeError as error:
+            metrics.REVIEWS.labels("undecided").inc()
+            raise Undecided("ClusterUnavailable", "the API server did not judge the token; try again soon") from error
+        return _caller(answer.get("status") or {})
+
+
+def _caller(status: Object) -> Caller | None:
+    if not status.get("authenticated") or names.BROKER_AUDIENCE not in (status.get("audiences") or []):
+        return None
+    user = status.get("user") or {}
+    parts = str(user.get("username", "")).split(":")
+    if len(parts) != 4 or parts[:2] != ["system", "serviceaccount"]:
+        return None
+    extra = user.get("extra") or {}
+
+    def first(name: str) -> str | None:
+        values = extra.get(f"{EXTRA}/{name}") or []
+        return str(values[0]) if values else None
+
+    return Caller(
+        namespace=parts[2],
+        account=parts[3],
+        pod=first("pod-name"),
+        pod_uid=first("pod-uid"),
+        node=first("node-name"),
+        token_id=first("credential-id"),
+    )

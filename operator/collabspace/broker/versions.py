@@ -1,0 +1,69 @@
+"""Versions as the broker serves them: manifests from the store, parsed once and kept at hand."""
+
+import asyncio
+import datetime as dt
+import logging
+from collections import OrderedDict
+
+from pydantic import ValidationError
+
+from collabspace.api.manifest import Manifest
+from collabspace.broker.feed import summarise
+from collabspace.broker.logs import say
+from collabspace.broker.store import Store
+from collabspace.client.protocol import VersionSummary
+from collabspace.kube import clock
+
+logger = logging.getLogger(__name__)
+KEPT = 128
+
+
+class Versions:
+    """Manifests never change, so the newest used ones stay in memory."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: OrderedDict[tuple[str, str], Manifest] = OrderedDict()
+
+    async def manifest(self, owner: str, digest: str) -> Manifest | None:
+        """The manifest, if the store holds that version and it is what its name says."""
+        key = owner, digest
+        if key not in self._kept:
+            found = await asyncio.to_thread(read_manifest, self._store, owner, digest)
+            if found is None:
+                return None
+            self._kept[key] = found
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+
+def read_manifest(store: Store, owner: str, digest: str) -> Manifest | None:
+    """Blocks. A manifest whose content does not have its digest is as good as none, and is reported."""
+    content = store.read_manifest(owner, digest)
+    if content is None:
+        return None
+    try:
+        manifest = Manifest.model_validate_json(content)
+    except ValidationError:
+        manifest = None
+    if manifest is None or manifest.digest != digest or manifest.owner_uid != owner:
+        say(logger, "manifest-broken", logging.ERROR, owner=owner, digest=digest)
+        return None
+    return manifest
+
+
+def list_versions(store: Store) -> dict[str, list[VersionSummary]]:
+    """Blocks. All versions of datasets (not results) in the store, newest first."""
+    found: dict[str, list[VersionSummary]] = {}
+    for owner in store.owners():
+        summaries = []
+        for version in store.versions(owner):
+            manifest = read_manifest(store, owner, version.digest)
+            if manifest is not None and manifest.format != "Result":
+                created = dt.datetime.fromtimestamp(version.created / 1e9, dt.UTC)
+                summaries.append(summarise(manifest, clock.rfc3339(created)))
+        if summaries:
+            found[owner] = summaries
+    return found
