@@ -1,0 +1,227 @@
+"""Tasks shown as they go on: live rows on a terminal, a line for each change elsewhere, until they have ended."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
+
+import click
+
+from collabspace.api import names
+from collabspace.api.task import CollabTask
+from collabspace.cli import task_rows
+from collabspace.cli.cluster import Cluster, parsed, path_of, run
+from collabspace.cli.errors import CommandError, command, leaving
+from collabspace.cli.options import Where
+from collabspace.cli.output import on_terminal
+from collabspace.cli.task_rows import Key
+from collabspace.cli.task_state import State, has_ended, state_of
+from collabspace.cli.watching import Change, changes, merged
+from collabspace.client.client import BrokerClient
+from collabspace.client.errors import BrokerError
+from collabspace.client.protocol import AttemptFeed
+from collabspace.kube import clock
+
+FEED_SECONDS = 2.0
+FEED_PATIENCE_SECONDS = 2.0
+
+
+@dataclass
+class Board:
+    """What is known of the tasks being watched. `note` says why live figures are missing, when they are."""
+
+    tasks: dict[Key, CollabTask] = field(default_factory=dict)
+    feeds: dict[Key, AttemptFeed] = field(default_factory=dict)
+    note: str = ""
+
+    def take(self, change: Change) -> CollabTask | None:
+        """Brings the board up to date; gives the task, or None when it was deleted."""
+        if change.deleted:
+            self.tasks.pop(change.key, None)
+            return None
+        task = parsed(CollabTask, change.object)
+        self.tasks[change.key] = task
+        return task
+
+    @property
+    def ordered(self) -> list[CollabTask]:
+        return [self.tasks[key] for key in sorted(self.tasks)]
+
+
+class Feeds:
+    """The broker's live figures of running tasks, one client for each namespace, opened when first needed."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._clients: dict[str, BrokerClient] = {}
+
+    async def refresh(self, board: Board) -> None:
+        """Asks for every running task at once. What the broker cannot say is noted on the board, not raised."""
+        running = [task for task in board.ordered if state_of(task) is State.RUNNING]
+        board.note = ""
+        await asyncio.gather(*(self._ask(board, task) for task in running))
+
+    async def _ask(self, board: Board, task: CollabTask) -> None:
+        key = task_rows.key_of(task)
+        try:
+            client = await self._client(key[0])
+            board.feeds[key] = await asyncio.to_thread(client.progress, *key)
+        except (BrokerError, CommandError) as error:
+            board.note = f"live figures are missing: {error}"
+
+    async def _client(self, namespace: str) -> BrokerClient:
+        from collabspace.cli.broker import open_broker
+
+        if namespace not in self._clients:
+            self._clients[namespace] = await open_broker(
+                self._cluster, names.READER_ACCOUNT, namespace, FEED_PATIENCE_SECONDS
+            )
+        return self._clients[namespace]
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+
+
+async def boards(
+    cluster: Cluster, selections: Iterable[tuple[str | None, dict[str, str]]]
+) -> AsyncIterator[tuple[Board, Change | None]]:
+    """The board after every change (with it) and after every refresh of the live figures (with None).
+
+    `selections`: (namespace or None for all, parameters of the list). The first board is complete.
+    """
+    board, feeds = Board(), Feeds(cluster)
+    chosen = list(selections)
+    sources = [changes(cluster.client, path_of(names.COLLAB_TASKS, space), params) for space, params in chosen]
+    complete = 0
+    stream = merged(*sources, _ticks())
+    try:
+        async for event in stream:
+            if isinstance(event, Change):
+                board.take(event)
+            elif event is None:
+                complete += 1
+            else:
+                await feeds.refresh(board)
+            if complete >= len(chosen):
+                yield board, event if isinstance(event, Change) else None
+    finally:
+        feeds.close()
+
+
+async def _ticks() -> AsyncIterator[str]:
+    while True:
+        yield "tick"
+        await asyncio.sleep(FEED_SECONDS)
+
+
+def watch_list(where: Where, params: dict[str, str]) -> None:
+    """Every task in scope, without end."""
+
+    async def follow(cluster: Cluster) -> None:
+        selection = (cluster.scope, params)
+        await _show(cluster, [selection], lambda _board: False, everywhere=where.all_namespaces)
+
+    with leaving("The tasks go on in the cluster."):
+        run(where, follow)
+
+
+def watch_live(where: Where, tasks: list[Key]) -> bool:
+    """These tasks until all have ended; whether all succeeded. Raises CommandError when one was deleted."""
+
+    async def follow(cluster: Cluster) -> bool:
+        board = await _show(cluster, _selections(tasks), lambda board: _all_ended(board, tasks))
+        return all(state_of(board.tasks[key]) is State.SUCCEEDED for key in tasks)
+
+    with leaving(_goes_on(tasks)):
+        return run(where, follow)
+
+
+def until_ended(where: Where, tasks: list[Key]) -> bool:
+    """The same without a word until the end, then one line for each."""
+
+    async def follow(cluster: Cluster) -> bool:
+        board = await _until(cluster, tasks, lambda board: _all_ended(board, tasks))
+        for task in board.ordered:
+            click.echo(task_rows.live_line(task, None))
+        return all(state_of(board.tasks[key]) is State.SUCCEEDED for key in tasks)
+
+    with leaving(_goes_on(tasks)):
+        return run(where, follow)
+
+
+async def _until(cluster: Cluster, tasks: list[Key], done: Callable[[Board], bool]) -> Board:
+    async for board, _ in boards(cluster, _selections(tasks)):
+        if done(board):
+            return board
+    raise AssertionError("a watch has no end")
+
+
+async def _show(
+    cluster: Cluster,
+    selections: list[tuple[str | None, dict[str, str]]],
+    done: Callable[[Board], bool],
+    *,
+    everywhere: bool = False,
+) -> Board:
+    if on_terminal():
+        return await _show_live(cluster, selections, done, everywhere)
+    said: dict[Key, str] = {}
+    async for board, _ in boards(cluster, selections):
+        for task in board.ordered:
+            key = task_rows.key_of(task)
+            line = task_rows.live_line(task, board.feeds.get(key))
+            if said.get(key) != line:
+                said[key] = line
+                click.echo(f"{clock.now():%H:%M:%S}  {key[0] + '/' if everywhere else ''}{line}")
+        if done(board):
+            return board
+    raise AssertionError("a watch has no end")
+
+
+async def _show_live(
+    cluster: Cluster,
+    selections: list[tuple[str | None, dict[str, str]]],
+    done: Callable[[Board], bool],
+    everywhere: bool,
+) -> Board:
+    from rich.live import Live
+
+    from collabspace.cli.drawing import console, live_tasks
+
+    with Live(console=console(), refresh_per_second=4, transient=False) as live:
+        async for board, _ in boards(cluster, selections):
+            rows = task_rows.table_rows(board.ordered, board.feeds, clock.now(), everywhere=everywhere)
+            live.update(live_tasks(task_rows.headers(everywhere=everywhere, live=True), rows, board.note))
+            if done(board):
+                return board
+    raise AssertionError("a watch has no end")
+
+
+def _selections(tasks: list[Key]) -> list[tuple[str | None, dict[str, str]]]:
+    return [(namespace, {"fieldSelector": f"metadata.name={name}"}) for namespace, name in tasks]
+
+
+def _all_ended(board: Board, tasks: list[Key]) -> bool:
+    for namespace, name in tasks:
+        if (namespace, name) not in board.tasks:
+            raise CommandError(
+                f"task {name} is not there (any more) in namespace {namespace}", "It was deleted, or never made."
+            )
+    return all(has_ended(board.tasks[key]) for key in tasks)
+
+
+def _goes_on(tasks: list[Key]) -> str:
+    namespace, name = tasks[0]
+    which = f"Task {name} goes" if len(tasks) == 1 else f"{len(tasks)} tasks go"
+    look, stop = command(f"get {name} -n {namespace}"), f"kubectl delete collabtask {name} -n {namespace}"
+    return f"{which} on in the cluster. See: {look}. End it: {stop}."
+
+
+def follow_logs(where: Where, tasks: list[Key]) -> bool:
+    """The trainer's log of one task until it has ended; whether it succeeded."""
+    from collabspace.cli.logs import follow_task
+
+    if len(tasks) > 1:
+        raise CommandError("--logs follows one task, the file has several", f"Use {command('logs TASK -f')} for each.")
+    with leaving(_goes_on(tasks)):
+        return run(where, lambda cluster: follow_task(cluster, tasks[0]))

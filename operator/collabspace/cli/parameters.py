@@ -1,0 +1,112 @@
+"""Values that people type: names, durations, dates, datasets of a task; each refused with an example."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+NAME = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+DURATION = re.compile(r"^([0-9]{1,7})(s|m|h|d)?$")
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")
+ROLES = {"train": "Train", "evaluate": "Evaluate"}
+
+
+def is_name(text: str) -> bool:
+    """Whether it may stand in a path of the API server as the name of an object or namespace."""
+    return len(text) <= 63 and NAME.match(text) is not None
+
+
+class NameType(click.ParamType[str]):
+    """The name of an object or namespace."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        text = str(value)
+        if not is_name(text):
+            self.fail(
+                f"{text[:80]!r} is no name: use lower-case letters, digits and hyphens, at most 63", param, context
+            )
+        return text
+
+
+class ReferenceType(click.ParamType[tuple[str | None, str]]):
+    """`NAME`, or `NAMESPACE/NAME`; gives (namespace or None, name)."""
+
+    name = "[namespace/]name"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> tuple[str | None, str]:
+        if isinstance(value, tuple):
+            return value
+        namespace, slash, name = str(value).rpartition("/")
+        if not is_name(name) or (slash and not is_name(namespace)):
+            self.fail(
+                f"{str(value)[:140]!r}: give NAME or NAMESPACE/NAME, for example hospital-a/notes", param, context
+            )
+        return (namespace if slash else None, name)
+
+
+class DurationType(click.ParamType[int]):
+    """Seconds, as `90`, `90s`, `10m`, `2h` or `30d`."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        seconds = duration_seconds(str(value))
+        if seconds is None:
+            self.fail(f"{str(value)[:40]!r} is no duration: give for example 90s, 10m, 2h or 30d", param, context)
+        return seconds
+
+
+def duration_seconds(text: str) -> int | None:
+    """Seconds of `90`, `90s`, `10m`, `2h`, `30d`; None when it is none of these."""
+    found = DURATION.match(text)
+    return int(found[1]) * SECONDS[found[2] or "s"] if found else None
+
+
+@dataclass(frozen=True)
+class DatasetChoice:
+    """One --dataset of submit; the namespace is None when it is the task's own."""
+
+    namespace: str | None
+    name: str
+    role: str = "Train"
+    digest: str | None = None
+
+
+class DatasetType(click.ParamType[DatasetChoice]):
+    """`[NAMESPACE/]NAME[:train|:evaluate][@sha256:...]`."""
+
+    name = "dataset"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> DatasetChoice:
+        if isinstance(value, DatasetChoice):
+            return value
+        rest, at, digest = str(value).partition("@")
+        if at and not DIGEST.match(digest):
+            self.fail(f"after @ comes a digest, sha256: and 64 hexadecimal digits, not {digest[:80]!r}", param, context)
+        reference, colon, role = rest.partition(":")
+        if colon and role.lower() not in ROLES:
+            self.fail(f"role {role[:40]!r}: it is train or evaluate", param, context)
+        namespace, name = ReferenceType().convert(reference, param, context)
+        return DatasetChoice(namespace, name, ROLES[role.lower()] if colon else "Train", digest or None)
+
+
+class SettingType(click.ParamType[tuple[str, str]]):
+    """`key=value`."""
+
+    name = "key=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        key, equals, text = str(value).partition("=")
+        if not (key and equals and text):
+            self.fail(f"{str(value)[:80]!r}: give key=value, for example learningRate=1e-4", param, context)
+        return key, text

@@ -1,0 +1,197 @@
+"""A report drawn: what a result measured as blocks of rows, for terminals (with bars) and as text. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from collabspace.api.manifest import Split
+from collabspace.api.report import LabelScores, Loss, Report, ReportMetric
+from collabspace.cli.drawing import table
+from collabspace.cli.glyphs import bar
+from collabspace.cli.output import Cell, aligned, plain, span
+
+AVERAGES = ("micro", "macro", "weighted")
+BAR_WIDTH = 16
+
+
+@dataclass(frozen=True)
+class Block:
+    """A table of the report. `f1` is the column whose values get a bar on a terminal; None: no bars."""
+
+    title: str
+    headers: tuple[str, ...]
+    rows: list[tuple[Cell, ...]]
+    f1: int | None = None
+
+
+def blocks(report: Report) -> list[Block]:
+    """What was measured, the most important first; empty tables are left out."""
+    split = tested_split(report)
+    found = [
+        _figures(report, split),
+        _labels("Entities", "ENTITY", report.per_entity, split, _unseen_rows(report, split)),
+        _labels("Classes", "CLASS", report.per_class, split),
+        _owners(report, split),
+        _losses(report),
+        _labels("Tags of tokens, O included (for comparison with older reports)", "TAG", report.per_tag, split),
+    ]
+    return [block for block in found if block.rows]
+
+
+def drawn(report: Report) -> RenderableType:
+    """For a terminal."""
+    parts: list[RenderableType] = [Text("\n".join(heading(report)), style="bold")]
+    for block in blocks(report):
+        headers, rows = (block.headers, block.rows) if block.f1 is None else _with_bars(block, block.f1)
+        parts += [Text(f"\n{block.title}", style="bold cyan"), table(headers, rows)]
+    parts += [Text(f"\n{line}", style="dim") for line in notes(report)]
+    return Group(*parts)
+
+
+def as_text(report: Report) -> str:
+    """For a pipe: the same blocks as aligned columns."""
+    parts = ["\n".join(heading(report))]
+    parts += [f"{block.title}\n{aligned(block.headers, block.rows)}" for block in blocks(report)]
+    return "\n\n".join([*parts, *notes(report)])
+
+
+def heading(report: Report) -> list[str]:
+    """What was trained and how it ran, in two lines."""
+    run = report.execution
+    device = "simulated GPU (ran on the CPU)" if run.simulated_gpu else run.device
+    stopped = f", stopped by {run.stopped}" if run.stopped else ""
+    return [
+        f"{report.task}, {report.method}, seed {report.seed}: {headline(report)}",
+        f"{run.steps} of {run.total_steps} steps in {span(round(run.seconds))} on {device}, {run.precision}, "
+        f"{run.parameters:,} parameters{stopped}",
+    ]
+
+
+def headline(report: Report) -> str:
+    """`entity_micro_f1 0.819 [0.790, 0.843] on test`."""
+    split = tested_split(report)
+    metric = report.metric(report.headline, split)
+    if metric is None:
+        return f"{report.headline} was not measured"
+    return f"{metric.name} {figure(metric.value)}{interval(metric, ' [{}, {}]')} on {split}"
+
+
+def notes(report: Report) -> list[str]:
+    """What a reader must know, the trainer's notes last."""
+    said = [f"Scored by {plain(report.scorer)}."]
+    for facts in report.datasets:
+        if facts.own_labels:
+            labels = ", ".join(facts.own_labels)
+            said.append(f"Only {facts.name} ({facts.owner}) has: {plain(labels)}.")
+        if facts.dropped_duplicates:
+            said.append(f"{facts.dropped_duplicates} training records of {facts.name} equal a tested one: dropped.")
+    return [*said, *(plain(note) for note in report.notes)]
+
+
+def tested_split(report: Report) -> Split:
+    """Test where it was measured, else the best there is."""
+    measured = {metric.split for metric in report.metrics}
+    return next((split for split in (Split.TEST, Split.VALIDATION, Split.TRAIN) if split in measured), Split.TEST)
+
+
+def figure(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def interval(metric: ReportMetric, form: str = "{} to {}") -> str:
+    """The 95 % interval, empty when none was computed."""
+    return "" if metric.low is None or metric.high is None else form.format(figure(metric.low), figure(metric.high))
+
+
+def _figures(report: Report, split: Split) -> Block:
+    pooled = [metric for metric in report.metrics if metric.split is split and not metric.dataset]
+    rows: list[tuple[Cell, ...]] = [
+        (metric.name, figure(metric.value), interval(metric), plain(metric.label)) for metric in pooled
+    ]
+    return Block(f"Figures on {split}", ("METRIC", "VALUE", "95 % INTERVAL", "POSITIVE CLASS"), rows)
+
+
+def _labels(
+    title: str, header: str, scores: Sequence[LabelScores], split: Split, more: Sequence[tuple[Cell, ...]] = ()
+) -> Block:
+    own = [each for each in scores if each.split is split and each.dataset == _pooled(scores, split)]
+    single = [each for each in own if not each.average]
+    averages = sorted((each for each in own if each.average), key=lambda each: AVERAGES.index(each.average))
+    rows: list[tuple[Cell, ...]] = [_label_row(each.label, each) for each in single]
+    rows += [_label_row(f"{each.average} average", each, "bold") for each in averages]
+    if rows:
+        rows += more
+    return Block(f"{title} on {split}", (header, "PRECISION", "RECALL", "F1", "SUPPORT"), rows, f1=3)
+
+
+def _pooled(scores: Sequence[LabelScores], split: Split) -> str:
+    """The empty name, unless scores were only given by dataset: then the first of them."""
+    names = [each.dataset for each in scores if each.split is split]
+    return "" if "" in names or not names else names[0]
+
+
+def _label_row(name: str, scores: LabelScores, style: str = "") -> tuple[Cell, ...]:
+    values = (scores.precision, scores.recall, scores.f1)
+    return ((plain(name), style), *(figure(value) for value in values), str(scores.support))
+
+
+def _unseen_rows(report: Report, split: Split) -> list[tuple[Cell, ...]]:
+    """The entities that the training data does not hold: what the model does beyond memory."""
+    return [
+        (
+            (f"unseen entities ({each.share:.0%} of all)", "magenta"),
+            figure(each.precision),
+            figure(each.recall),
+            figure(each.f1),
+            str(each.support),
+        )
+        for each in report.unseen
+        if each.split is split and not each.dataset
+    ]
+
+
+def _owners(report: Report, split: Split) -> Block:
+    rows: list[tuple[Cell, ...]] = []
+    for facts in report.datasets:
+        metric = report.metric(report.headline, split, facts.name)
+        loss = next((each for each in report.losses if each.split is split and each.dataset == facts.name), None)
+        rows.append(
+            (
+                facts.owner,
+                facts.role.value,
+                str(facts.records.get(Split.TRAIN, 0)),
+                str(facts.records.get(split, 0)),
+                figure(metric.value) if metric else "-",
+                interval(metric) if metric else "",
+                figure(loss.mean) if loss else "-",
+            )
+        )
+    headers = ("DATASET", "ROLE", "TRAIN RECORDS", f"{split.upper()} RECORDS", report.headline.upper())
+    return Block(f"By owner, on {split}", (*headers, "95 % INTERVAL", "LOSS"), rows)
+
+
+def _losses(report: Report) -> Block:
+    rows: list[tuple[Cell, ...]] = [_loss_row(report, each) for each in report.losses]
+    return Block("Losses", ("DATASET", "SPLIT", "MEAN", "UNIT", "COUNT", "TOTAL"), rows)
+
+
+def _loss_row(report: Report, loss: Loss) -> tuple[Cell, ...]:
+    owner = next((facts.owner for facts in report.datasets if facts.name == loss.dataset), loss.dataset)
+    return (
+        owner or ("all", "bold"),
+        loss.split.value,
+        figure(loss.mean),
+        loss.unit,
+        str(loss.count),
+        f"{loss.total:.1f}",
+    )
+
+
+def _with_bars(block: Block, column: int) -> tuple[tuple[str, ...], list[tuple[Cell, ...]]]:
+    headers = (*block.headers[: column + 1], "", *block.headers[column + 1 :])
+    return headers, [
+        (*row[: column + 1], (bar(float(str(row[column])), BAR_WIDTH), "green"), *row[column + 1 :])
+        for row in block.rows
+    ]

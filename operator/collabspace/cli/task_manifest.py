@@ -1,0 +1,120 @@
+"""A CollabTask from what was typed, and its check before anything is sent. Pure."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from collabspace.api import names
+from collabspace.api.catalogue import Catalogue, ParameterType
+from collabspace.api.task import MAX_NAME, TaskSpec
+from collabspace.cli.errors import CommandError
+from collabspace.cli.parameters import DatasetChoice, is_name
+from collabspace.core import parameters
+from collabspace.core.observed import describe
+
+Object = dict[str, Any]
+WHOLE = re.compile(r"^-?[0-9]{1,15}$")
+
+
+@dataclass(frozen=True)
+class Typed:
+    """The flags of `submit`; empty and None: not given, so what is copied or the API's default holds."""
+
+    name: str
+    task: str | None
+    method: str | None
+    datasets: Sequence[DatasetChoice]
+    settings: Mapping[str, str]
+    model: tuple[str | None, str] | None = None
+    random_init: bool = False
+    seed: int | None = None
+    priority: int | None = None
+    gates: Mapping[str, str] | None = None
+    cpu: str | None = None
+    memory: str | None = None
+    gpus: int | None = None
+
+
+def build(typed: Typed, namespace: str, catalogue: Catalogue, like: Object | None = None) -> Object:
+    """The manifest; with `like`, the spec of another task, only what was typed differs from it.
+
+    Raises CommandError when two datasets cannot be told apart.
+    """
+    spec: Object = dict(like or {})
+    given = {"task": typed.task, "method": typed.method, "seed": typed.seed, "priority": typed.priority}
+    spec |= {key: value for key, value in given.items() if value is not None}
+    if typed.datasets:
+        spec["datasets"] = _datasets(typed.datasets, namespace)
+    if typed.model:
+        owner, name = typed.model
+        spec["modelFrom"] = {"kind": "SharedDataset", "namespace": owner or namespace, "name": name}
+        spec.pop("initialization", None)
+    if typed.random_init:
+        spec["initialization"] = "Random"
+        spec.pop("modelFrom", None)
+    if typed.settings:
+        settings = {key: _scalar(spec, key, value, catalogue) for key, value in typed.settings.items()}
+        spec["parameters"] = spec.get("parameters", {}) | settings
+    if typed.gates:
+        spec["gates"] = [{"metric": metric, "minimum": minimum} for metric, minimum in typed.gates.items()]
+    asked = {"cpu": typed.cpu, "memory": typed.memory, names.GPU_RESOURCE: typed.gpus}
+    resources = {key: str(value) for key, value in asked.items() if value is not None}
+    if resources:
+        spec["resourcesPerNode"] = spec.get("resourcesPerNode", {}) | resources
+    metadata = {"name": typed.name, "namespace": namespace}
+    return {"apiVersion": names.API_VERSION, "kind": "CollabTask", "metadata": metadata, "spec": spec}
+
+
+def _datasets(choices: Sequence[DatasetChoice], own: str) -> list[Object]:
+    """Each gets the dataset's name within the task; where that is taken twice, its namespace, then both."""
+    references = [(choice.namespace or own, choice.name) for choice in choices]
+    by_name = Counter(name for _, name in references)
+    by_owner = Counter(owner for owner, _ in references)
+    found = []
+    for choice, (owner, name) in zip(choices, references, strict=True):
+        label = name if by_name[name] == 1 else owner if by_owner[owner] == 1 else f"{owner}-{name}"
+        entry: Object = {"name": label, "datasetRef": {"namespace": owner, "name": name}, "role": choice.role}
+        found.append(entry | ({"version": choice.digest} if choice.digest else {}))
+    labels = Counter(entry["name"] for entry in found)
+    for label, count in labels.items():
+        if count > 1 or not is_name(label):
+            remedy = "Name each dataset once, or write a manifest and give each a name of its own (submit -f)."
+            raise CommandError(f"the name {label} within the task does not tell {count} datasets apart", remedy)
+    return found
+
+
+def _scalar(spec: Object, key: str, value: str, catalogue: Catalogue) -> int | str:
+    """Whole numbers are written as such where the method wants one; all else stays text, as the API has no floats."""
+    task = catalogue.task(str(spec.get("task")))
+    method = task.method(str(spec.get("method"))) if task else None
+    known = next((each for each in method.parameters if each.name == key), None) if method else None
+    wants_whole = known is None or known.type is ParameterType.INTEGER
+    return int(value) if wants_whole and WHOLE.match(value) else value
+
+
+def check(document: Object, catalogue: Catalogue) -> None:
+    """Raises CommandError with every field that the operator would refuse; says nothing about grants and quota."""
+    if document.get("kind") != "CollabTask" or document.get("apiVersion") != names.API_VERSION:
+        found = f"{document.get('apiVersion')} {document.get('kind')}"
+        raise CommandError(
+            f"submit takes a {names.API_VERSION} CollabTask, not {found}", "Use kubectl apply for the rest."
+        )
+    metadata = document.get("metadata")
+    name = str(metadata.get("name") or "") if isinstance(metadata, dict) else ""
+    if not is_name(name) or len(name) > MAX_NAME:
+        what = f"metadata.name is {name[:80]!r}"
+        raise CommandError(what, f"Use lower-case letters, digits and hyphens, at most {MAX_NAME}.")
+    try:
+        spec = TaskSpec.model_validate(document.get("spec"))
+    except ValidationError as error:
+        raise CommandError(
+            f"task {name}: {describe(error)}", "Correct it and submit again; nothing was sent."
+        ) from error
+    problems = parameters.check(spec, catalogue).problems
+    if problems:
+        found = ". ".join(problem.message.rstrip(".") for problem in problems)
+        raise CommandError(f"task {name}: {found}", "Correct it and submit again; nothing was sent.")

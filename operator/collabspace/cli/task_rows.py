@@ -1,0 +1,196 @@
+"""Tasks as rows and one task as paragraphs: objects in, cells and lines out. Pure."""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+
+from collabspace.api.task import CollabTask, TaskMetric
+from collabspace.cli.glyphs import progress_bar, sparkline
+from collabspace.cli.output import Cell, age, plain, short, span
+from collabspace.cli.task_state import (
+    STYLES,
+    State,
+    Step,
+    gpus_of,
+    has_ended,
+    message_of,
+    reason_of,
+    state_of,
+    steps,
+)
+from collabspace.client.protocol import AttemptFeed
+
+Key = tuple[str, str]
+MARKS = {"done": ("✓", "green"), "now": ("●", "yellow"), "failed": ("✗", "red"), "open": ("○", "dim")}
+
+
+def key_of(task: CollabTask) -> Key:
+    return task.metadata.namespace, task.metadata.name
+
+
+def headers(*, everywhere: bool = False, wide: bool = False, live: bool = False) -> list[str]:
+    """Headers for `row` with the same flags."""
+    names = ["NAMESPACE"] if everywhere else []
+    names += ["NAME", "TASK", "METHOD", "STATE", "REASON", "PROGRESS"]
+    names += ["LOSS"] if live else []
+    names += ["GPUS", "METRIC", "ATTEMPTS"] if wide else []
+    names += ["AGE"]
+    return [*names, "MESSAGE"] if wide else names
+
+
+def row(
+    task: CollabTask,
+    now: dt.datetime,
+    feed: AttemptFeed | None = None,
+    *,
+    everywhere: bool = False,
+    wide: bool = False,
+    live: bool = False,
+) -> tuple[Cell, ...]:
+    """One task. `feed` is the broker's live figure, which is newer than the status. `live` draws bar and losses."""
+    state = state_of(task)
+    cells: list[Cell] = [task.metadata.namespace] if everywhere else []
+    cells += [task.metadata.name, task.spec.task, task.spec.method, (state.value, STYLES[state]), reason_of(task)]
+    done = percent(task, feed)
+    cells.append("" if done is None else progress_bar(done) if live else f"{done} %")
+    if live:
+        cells.append(losses(feed))
+    if wide:
+        cells += [str(gpus_of(task)), headline(task), str(max((a.number for a in task.status.attempts), default=0))]
+    cells.append(age(task.metadata.creation_timestamp, now))
+    return (*cells, message_of(task)) if wide else tuple(cells)
+
+
+def percent(task: CollabTask, feed: AttemptFeed | None = None) -> int | None:
+    """How much is done: all of a succeeded task, the broker's figure of a running one; None when nobody knows."""
+    if state_of(task) is State.SUCCEEDED:
+        return 100
+    if feed is not None and feed.progress is not None and not has_ended(task):
+        return feed.progress.percent
+    return task.status.progress.percent if task.status.progress else None
+
+
+def losses(feed: AttemptFeed | None) -> str:
+    """The newest loss behind a line of those before it."""
+    if feed is None or feed.progress is None:
+        return ""
+    line = sparkline([number(text) for text in feed.progress.curve])
+    return f"{line} {feed.progress.loss or ''}".strip()
+
+
+def number(text: str) -> float:
+    """A decimal of the API; what is none is not a number."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def headline(task: CollabTask) -> str:
+    """The first pooled figure of a finished task: `entity_micro_f1 0.819`."""
+    first = next((metric for metric in task.status.metrics if not metric.dataset), None)
+    return f"{first.name} {first.value}" if first else ""
+
+
+def live_line(task: CollabTask, feed: AttemptFeed | None) -> str:
+    """The same in one line of text, for output that is not a terminal: printed again when it differs."""
+    parts = [task.metadata.name, state_of(task).value, reason_of(task)]
+    done = percent(task, feed)
+    if done is not None and state_of(task) in (State.RUNNING, State.SUCCEEDED):
+        parts.append(f"{done} %")
+    if feed is not None and feed.progress is not None and feed.progress.loss and not has_ended(task):
+        parts.append(f"loss {feed.progress.loss}")
+    if has_ended(task) and headline(task):
+        parts.append(headline(task))
+    elif state_of(task) in (State.WAITING, State.FAILED) and message_of(task):
+        parts.append(plain(message_of(task)))
+    return "  ".join(parts)
+
+
+def facts(task: CollabTask, now: dt.datetime) -> list[tuple[str, str]]:
+    """(name, value) of what was asked for and what came of it."""
+    spec, status = task.spec, task.status
+    pinned = {each.name: each.digest for each in status.datasets}
+    lines = [("name", f"{task.metadata.namespace}/{task.metadata.name}"), ("task", f"{spec.task}, {spec.method}")]
+    for each in spec.datasets:
+        reference = f"{each.dataset_ref.namespace}/{each.dataset_ref.name}"
+        version = short(pinned.get(each.name) or each.version)
+        lines.append(
+            ("dataset", f"{each.name}: {reference}, {each.role}" + (f", version {version}" if version else ""))
+        )
+    if spec.model_from:
+        lines.append(("model", f"{spec.model_from.namespace}/{spec.model_from.name}"))
+    if spec.parameters:
+        lines.append(("parameters", ", ".join(f"{key}={value}" for key, value in spec.parameters.items())))
+    asked = spec.resources_per_node
+    lines.append(("resources", f"cpu {asked.cpu}, memory {asked.memory}, GPUs {asked.gpu}"))
+    lines.append(("age", age(task.metadata.creation_timestamp, now) + _duration(task)))
+    if status.usage:
+        lines.append(("used", f"{status.usage.cpu_seconds} CPU-seconds, {status.usage.gpu_seconds} GPU-seconds"))
+    if status.result:
+        lines.append(("result", status.result.digest))
+    return lines
+
+
+def _duration(task: CollabTask) -> str:
+    start, end = task.status.start_time, task.status.completion_time
+    if not (start and end):
+        return ""
+    seconds = (dt.datetime.fromisoformat(end) - dt.datetime.fromisoformat(start)).total_seconds()
+    return f" (took {span(max(0, int(seconds)))})"
+
+
+def step_rows(task: CollabTask, now: dt.datetime) -> list[tuple[Cell, ...]]:
+    """Rows for STEP, REASON, SINCE, MESSAGE."""
+    return [_step_row(step, now) for step in steps(task)]
+
+
+def _step_row(step: Step, now: dt.datetime) -> tuple[Cell, ...]:
+    mark, style = MARKS[step.mark]
+    return ((f"{mark} {step.type}", style), step.reason, age(step.since, now), step.message)
+
+
+ATTEMPT_HEADERS = ("ATTEMPT", "OUTCOME", "REASON", "EXIT", "NODE", "STARTED", "MESSAGE")
+
+
+def attempt_rows(task: CollabTask, now: dt.datetime) -> list[tuple[Cell, ...]]:
+    return [
+        (
+            str(each.number),
+            each.outcome,
+            each.reason,
+            "" if each.exit_code is None else str(each.exit_code),
+            each.node,
+            f"{age(each.start_time, now)} ago" if each.start_time else "",
+            each.message,
+        )
+        for each in task.status.attempts
+    ]
+
+
+METRIC_HEADERS = ("METRIC", "VALUE", "95 % INTERVAL", "DATASET", "LABEL")
+
+
+def metric_rows(metrics: Iterable[TaskMetric]) -> list[tuple[Cell, ...]]:
+    return [
+        (each.name, each.value, f"{each.low} to {each.high}" if each.low else "", each.dataset or "all", each.label)
+        for each in metrics
+    ]
+
+
+def table_rows(
+    tasks: Sequence[CollabTask], feeds: Mapping[Key, AttemptFeed], now: dt.datetime, *, everywhere: bool = False
+) -> list[tuple[Cell, ...]]:
+    """Live rows of several tasks, in the order given."""
+    return [row(task, now, feeds.get(key_of(task)), everywhere=everywhere, live=True) for task in tasks]
+
+
+def progress_line(task: CollabTask, feed: AttemptFeed | None, done: int) -> str:
+    """`█████░░░░░  50 %  step 20 of 40  loss ▇▅▃ 0.31  (Train)`; the numbers of steps come with the live figure."""
+    parts = [progress_bar(done)]
+    if feed is not None and feed.progress is not None:
+        parts += [f"step {feed.progress.step} of {feed.progress.total_steps}", f"({feed.progress.stage})"]
+        if losses(feed):
+            parts.append(f"loss {losses(feed)}")
+    elif task.status.progress:
+        parts.append(f"step {task.status.progress.step} of {task.status.progress.total_steps}")
+    return "  ".join(parts)

@@ -1,0 +1,73 @@
+"""What a team's namespace must hold, as objects to apply. Pure: settings in, objects out, the same every time."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from collabspace.api import names
+
+Object = dict[str, Any]
+RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+ACCOUNTS = (names.TRAINER_ACCOUNT, names.PUBLISHER_ACCOUNT, names.READER_ACCOUNT)
+SETTINGS = (
+    names.GPU_QUOTA,
+    names.CPU_QUOTA,
+    names.WEIGHT,
+    names.COHORT,
+    names.GPU_HOURS_PER_WEEK,
+    names.SKILLS,
+    names.ACCEPTS_TASKS_FROM,
+)
+
+
+def namespace(name: str, settings: Mapping[str, str], *, labelled: bool) -> Object:
+    """The Namespace; `labelled` makes it a team, which is the last thing to do."""
+    labels = RESTRICTED | ({names.TEAM_LABEL: "true"} if labelled else {})
+    metadata = {"name": name, "labels": labels, "annotations": dict(settings)}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+
+
+def known_settings(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Our annotations as they stand, so that applying some of them again does not remove the others."""
+    annotations = metadata.get("annotations") or {}
+    return {key: annotations[key] for key in SETTINGS if key in annotations}
+
+
+def contents(name: str, broker: Mapping[str, str]) -> list[tuple[str, Object]]:
+    """(path, object) of all that lies in the namespace: accounts, the operator's rights, the broker's address."""
+    core = f"/api/v1/namespaces/{name}"
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{name}"
+    return [
+        *((f"{core}/serviceaccounts/{account}", _account(name, account)) for account in ACCOUNTS),
+        (f"{rbac}/rolebindings/{names.OPERATOR_TEAM_ROLE}", _operator_binding(name)),
+        (f"{core}/configmaps/{names.BROKER_CONFIG_MAP}", _broker(name, broker)),
+    ]
+
+
+def _account(team: str, account: str) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": account, "namespace": team},
+        "automountServiceAccountToken": False,
+    }
+
+
+def _operator_binding(team: str) -> Object:
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": names.OPERATOR_TEAM_ROLE}
+    operator = {"kind": "ServiceAccount", "name": names.OPERATOR_ACCOUNT, "namespace": names.SYSTEM_NAMESPACE}
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": names.OPERATOR_TEAM_ROLE, "namespace": team},
+        "roleRef": role,
+        "subjects": [operator],
+    }
+
+
+def _broker(team: str, data: Mapping[str, str]) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": names.BROKER_CONFIG_MAP, "namespace": team},
+        "data": dict(data),
+    }
