@@ -1,5 +1,6 @@
 """What the cluster needs to know of one of its processes: how to start it and when it is ready."""
 
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from pathlib import Path
 import httpx
 
 from collabspace.local.certificates import Credential
+from collabspace.local.state import LOOPBACK
 
 PROBE_SECONDS = 5.0
 
@@ -43,11 +45,16 @@ def http_probe(
     return probe
 
 
-def node_probe(server: str, name: str, authority: Path, credential: Credential) -> Probe:
-    """Ready when the API server shows the Node with condition Ready True."""
+def node_probe(server: str, name: str, port: int, authority: Path, credential: Credential) -> Probe:
+    """Ready when the agent listens and the API server shows its Node with condition Ready True."""
     url = f"{server}/api/v1/nodes/{name}"
 
     def probe() -> str:
+        try:
+            # The condition alone may be what a predecessor left.
+            socket.create_connection((LOOPBACK, port), PROBE_SECONDS).close()
+        except OSError as error:
+            return f"node {name} does not listen on port {port}: {error}"
         try:
             answer = fetch(url, authority, credential)
         except httpx.HTTPError as error:

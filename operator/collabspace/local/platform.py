@@ -64,7 +64,8 @@ def _node(state: State, trust: Trust) -> Component:
     for key, value in arguments.items():
         argv += [f"--{key}", str(value)]
     argv.append("--stop-containers-on-exit")
-    ready = node_probe(state.address("kube-apiserver"), NODE_NAME, trust.cluster.file, trust.admin)
+    server = state.address("kube-apiserver")
+    ready = node_probe(server, NODE_NAME, state.port("node"), trust.cluster.file, trust.admin)
     return _component(state, "node", argv, ready, {})
 
 
