@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
@@ -31,15 +32,7 @@ def convert(kind: ColumnKind, raw: Raw) -> Value:
     """
     if raw is None:
         return None
-    match kind:
-        case ColumnKind.NUMBER:
-            return to_number(raw)
-        case ColumnKind.BOOLEAN:
-            return to_boolean(raw)
-        case ColumnKind.TIME:
-            return to_time(raw)
-        case _:
-            return to_text(raw)
+    return _CONVERSIONS.get(kind, to_text)(raw)
 
 
 def is_number(text: str) -> bool:
@@ -99,10 +92,8 @@ def key(raw: Raw) -> str | None:
     """
     if raw is None:
         return None
-    text = _plain(raw)
-    if isinstance(raw, int | float | Decimal | str) and is_number(text):
-        return repr(float(text))
-    return text
+    text = raw if isinstance(raw, str) else _plain(raw)
+    return repr(float(text)) if is_number(text) else text
 
 
 def _plain(raw: Raw) -> str:
@@ -111,3 +102,10 @@ def _plain(raw: Raw) -> str:
     if isinstance(raw, datetime | date):
         return raw.isoformat()
     return str(raw)
+
+
+_CONVERSIONS: dict[ColumnKind, Callable[[Raw], Value]] = {
+    ColumnKind.NUMBER: to_number,
+    ColumnKind.BOOLEAN: to_boolean,
+    ColumnKind.TIME: to_time,
+}

@@ -31,7 +31,8 @@ def csv_rows(file: DataFile, intake: Intake) -> Iterator[tuple[int, list[Raw]]]:
             start = reader.line_num + 1
     except csv.Error as error:
         # The module's messages tell of quotes and limits, never of content.
-        intake.problems.add(file.name, start, f"the row that starts here is no CSV ({error})", "Quote it right.")
+        remedy = f"Quote it as RFC 4180 says; a cell holds at most {csv.field_size_limit()} characters."
+        intake.problems.add(file.name, start, f"the row that starts here is no CSV ({error})", remedy)
 
 
 def _report(file: DataFile, intake: Intake, line: int, cells: int, width: int) -> None:

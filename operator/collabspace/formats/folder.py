@@ -9,7 +9,7 @@ from pathlib import Path
 
 from collabspace.api.manifest import Split
 from collabspace.formats.intake import DataFile
-from collabspace.formats.limits import MAX_DEPTH, MAX_FILES, MAX_README_BYTES
+from collabspace.formats.limits import MAX_DEPTH, MAX_FILES, MAX_PATH_CHARACTERS, MAX_README_BYTES
 from collabspace.formats.problem import Problems, printable
 
 README = "README.md"
@@ -64,7 +64,9 @@ def _scan(folder: Path, prefix: str, hidden: bool, problems: Problems) -> Iterat
         for entry in entries:
             name = prefix + entry.name
             mode = entry.stat(follow_symlinks=False)
-            if not name.isprintable():
+            if len(name) > MAX_PATH_CHARACTERS:
+                problems.add(name, None, f"the path is longer than {MAX_PATH_CHARACTERS} characters", "Move it up.")
+            elif not name.isprintable():
                 problems.add(name, None, "the name holds an unprintable character", "Rename it.")
             elif stat.S_ISLNK(mode.st_mode):
                 problems.add(name, None, "is a link", "Copy what it points to in its place (cp -L).")

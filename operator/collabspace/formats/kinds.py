@@ -19,6 +19,7 @@ _LONG = 64
 # Texts are judged unique by the first so many, which bounds the memory of a column.
 _REMEMBERED = 20_000
 _PAIRS = (frozenset({"true", "false"}), frozenset({"yes", "no"}))
+_WORDS = frozenset().union(*_PAIRS)
 
 
 class ColumnProfile:
@@ -51,8 +52,8 @@ class ColumnProfile:
     def _remember(self, text: str) -> None:
         if len(self._distinct) >= _REMEMBERED or (not self._unique and len(self._distinct) > _MANY):
             return
-        # Hashes, since a cell may be long; the few texts of a Boolean are needed as they are.
-        item: str | int = text.lower() if len(text) < 6 else hash(text)
+        # Hashes, since a cell may be long; the words of a Boolean are needed as such.
+        item: str | int = text.lower() if text.lower() in _WORDS else hash(text)
         self._unique = self._unique and item not in self._distinct
         self._distinct.add(item)
 

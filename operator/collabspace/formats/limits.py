@@ -8,6 +8,8 @@ MAX_FILES: Final = 10_000
 MAX_RECORDS: Final = 50_000_000
 MAX_DEPTH: Final = 16
 """Folders inside folders."""
+MAX_PATH_CHARACTERS: Final = 1_024
+"""Of a file, relative to the pushed folder: what a manifest can hold."""
 MAX_LINE_BYTES: Final = 1_000_000
 MAX_README_BYTES: Final = 1_000_000
 MAX_JSON_BYTES: Final = 64 * 2**20

@@ -82,8 +82,10 @@ def parquet_rows(file: DataFile, intake: Intake) -> Iterator[tuple[int, list[Raw
 
 
 def _cells(column: pa.Array) -> list[Raw]:
-    if pa.types.is_timestamp(column.type):  # finer than Python's datetime would be an error
-        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    if pa.types.is_timestamp(column.type):
+        # Finer than Python's datetime would be an error, and so would a zone that this machine does not know.
+        zone = None if column.type.tz is None else "UTC"
+        column = column.cast(pa.timestamp("us", zone), safe=False)
     cells: list[Raw] = column.to_pylist()
     return [cell if cell != "" else None for cell in cells]
 

@@ -57,15 +57,18 @@ class SplitPlan:
     takes_validation: bool
     warnings: tuple[str, ...]
 
+    def needs_key(self, file: str) -> bool:
+        """Whether a record of `file` is placed by its key; False when the file alone says the split."""
+        return self.mode == "Hash" or (self.takes_validation and self.by_file[file] is Split.TRAIN)
+
     def assign(self, file: str, key: str) -> Split:
         """The split of a record of `file` with this key (group, document, or normalised content)."""
-        if self.mode == "Provided":
-            given = self.by_file[file]
-            # The same tenth as Hash takes by default: a text that two owners hold is validation for both.
-            if given is Split.TRAIN and self.takes_validation and 80 <= bucket(self.rule.seed, key) < 90:
-                return Split.VALIDATION
-            return given
+        if not self.needs_key(file):
+            return self.by_file[file]
         place = bucket(self.rule.seed, key)
+        if self.mode == "Provided":
+            # The same tenth as Hash takes by default: a text that two owners hold is validation for both.
+            return Split.VALIDATION if 80 <= place < 90 else Split.TRAIN
         if place < self.rule.train_percent:
             return Split.TRAIN
         if place < self.rule.train_percent + self.rule.validation_percent:

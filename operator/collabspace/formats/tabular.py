@@ -123,6 +123,8 @@ class _Conversion:
 
     def _key(self, file: DataFile, line: int, cells: list[Raw]) -> str | None:
         if self._group is None:
+            if not self._plan.needs_key(file.name):
+                return ""
             fields = {name: key(cell) for name, cell in zip(self._names, cells, strict=True)}
             return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         group = key(cells[self._group])
