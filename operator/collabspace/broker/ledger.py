@@ -164,7 +164,7 @@ class Ledger:
         return LedgerPage(records=records, next=records[-1].sequence if len(records) >= limit else None)
 
     def chains_of(self, namespace: str) -> dict[str, str]:
-        """The chains that a namespace may have checked, with the dataset's name: its datasets', and the one of decisions.
+        """The chains that a namespace may have checked, with the dataset's name: its own, and that of decisions.
 
         Records without an entry in the table of chains count too: they are what tampering leaves behind.
         """

@@ -40,7 +40,7 @@ class Ruler:
         try:
             await self._app(scope, receive, note)
         finally:
-            route = self._paths.get(scope.get("endpoint"), "none")
+            route = self._paths.get(scope["endpoint"], "none") if "endpoint" in scope else "none"
             metrics.REQUESTS.labels(route, str(status)).inc()
             if route not in QUIET:
                 say(

@@ -29,7 +29,6 @@ from pydantic import Field
 from collabspace.api.manifest import Digest, Frozen, Manifest
 from collabspace.api.run import EndRecord, Progress
 
-
 ClaimedName = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """Who a person says to be: printed by terminals, so no control characters."""
 

@@ -56,8 +56,8 @@ class Sending:
         )
 
     def _send(self, upload: str, file: FileEntry) -> None:
-        """One blob, from where the broker stands. After every stumble it is asked again where that is, so an answer that
-        was lost costs one question and no byte is sent twice."""
+        """One blob, from where the broker stands. After every stumble it is asked again where that is: an answer that
+        was lost costs one question, and no byte is sent twice."""
         path = f"/v1/uploads/{upload}/blobs/{file.sha256}"
         reached = 0
 
