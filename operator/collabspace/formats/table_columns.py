@@ -73,6 +73,8 @@ def read_header(name: str, cells: Sequence[Raw], problems: Problems) -> list[str
         if not column.strip() or len(column) > MAX_NAME_CHARACTERS or CONTROL.search(column) or "\n" in column:
             message = f"the name of column {position} is empty, too long or holds control characters"
             problems.add(name, 1, message, f"Give it at most {MAX_NAME_CHARACTERS} characters.")
+    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
+        problems.add(name, 1, "the header is one cell that holds semicolons or tabs", "Part the cells by commas.")
     if repeated := sorted({column for column in names if column and names.count(column) > 1}):
         problems.add(name, 1, f"the header names {listed(repeated)} more than once", "Rename all but one.")
     return names if problems.count == before else []

@@ -63,6 +63,12 @@ def test_a_file_name_with_an_escape_sequence_is_refused_and_printed_harmless(wor
     assert line == "?[31mtrain.tsv: the name holds an unprintable character. Rename it."
 
 
+def test_a_path_too_long_for_a_manifest_is_refused(work, refused) -> None:
+    deep = "/".join(["d" * 250] * 5)
+    (line,) = refused(work.tokens, {"train.tsv": SENTENCE, f"{deep}/test.tsv": SENTENCE})
+    assert ": the path is longer than 1024 characters." in line
+
+
 def test_gzip_files_are_read_like_plain_ones(work) -> None:
     plain = work.tokens({"train.tsv": SENTENCE, "dev.tsv": SENTENCE, "test.tsv": SENTENCE})
     packed = {f"{name}.tsv.gz": gzip.compress(SENTENCE.encode()) for name in ("train", "dev", "test")}

@@ -6,11 +6,12 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from conftest import Workplace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collabspace.api.manifest import Split
+from collabspace.api.manifest import ColumnSchema, Split
 from collabspace.formats import FormatError, SplitRule, TaggedSentence, check, read_table, read_token_classification
 
 ALL_TRAIN = SplitRule("Hash", 100, 0, 0)
@@ -118,18 +119,18 @@ def test_a_record_keeps_its_split_when_records_are_added(first, added, random) -
 @settings(max_examples=40, deadline=None)
 def test_no_changed_byte_of_a_canonical_file_goes_unnoticed(corpus: list[TaggedSentence], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as root:
-        pushed = Workplace(Path(root)).tokens({"a.jsonl": _lines(corpus)}, split=ALL_TRAIN)
-        path = pushed.folder / "train.jsonl.gz"
-        content = bytearray(path.read_bytes())
-        place = data.draw(st.integers(0, len(content) - 1))
-        content[place] ^= data.draw(st.integers(1, 255))
-        path.write_bytes(content)
-        for read in (check, lambda f, m: read_token_classification(f, m, Split.TRAIN)):
-            try:
-                read(pushed.folder, pushed.manifest)
-            except FormatError:
-                continue
-            raise AssertionError("the change was not noticed")
+        work = Workplace(Path(root))
+        sentences = work.tokens({"a.jsonl": _lines(corpus)}, split=ALL_TRAIN)
+        table = work.table({"a.csv": "a\n" + "".join(f"{len(s.tokens)}\n" for s in corpus)}, split=ALL_TRAIN)
+        for pushed, read in ((sentences, read_token_classification), (table, read_table)):
+            path = pushed.folder / pushed.manifest.files[0].path
+            content = bytearray(path.read_bytes())
+            content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+            path.write_bytes(content)
+            with pytest.raises(FormatError):
+                check(pushed.folder, pushed.manifest)
+            with pytest.raises(FormatError):
+                read(pushed.folder, pushed.manifest, Split.TRAIN)
 
 
 cells = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=10)
@@ -138,8 +139,6 @@ cells = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=10)
 @given(st.lists(st.tuples(cells, cells), min_size=1, max_size=20))
 @settings(max_examples=60, deadline=None)
 def test_cells_of_text_come_back_as_they_stood_in_the_csv(rows: list[tuple[str, str]]) -> None:
-    from collabspace.api.manifest import ColumnSchema
-
     columns = [ColumnSchema(name=name, kind="Text") for name in "ab"]
     text = "a,b\n" + "".join(",".join('"' + c.replace('"', '""') + '"' for c in row) + "\n" for row in rows)
     with tempfile.TemporaryDirectory() as root:

@@ -115,6 +115,7 @@ def test_unique_numbers_stay_numbers(work) -> None:
         ("age,,outcome\n1,2,x\n", "train.csv:1: the name of column 2 is empty, too long or holds control"),
         ("age," + "x" * 129 + ",outcome\n1,2,x\n", "train.csv:1: the name of column 2 is empty, too long"),
         ("age,outcome\n", "train.csv: the file holds no row"),
+        ("age;outcome\n1;x\n", "train.csv:1: the header is one cell that holds semicolons or tabs"),
         ("", "train.csv:1: the table has no header"),
         ("age,outcome\n1,x\n2\n", "train.csv:3: 1 cells, the header has 2"),
         ('age,outcome\n"1\n\n",x\n2,x,y\n', "train.csv:5: 3 cells, the header has 2"),
@@ -282,6 +283,15 @@ def test_the_same_rows_as_csv_and_parquet_fall_on_the_same_side(work) -> None:
     for split in Split:
         one, other = (read_table(p.folder, p.manifest, split)["n"].to_pylist() for p in (first, second))
         assert one == other
+
+
+def test_times_of_parquet_are_kept_in_utc_whatever_their_zone_is_called(work) -> None:
+    moment = datetime(2024, 7, 1, 12, tzinfo=UTC)
+    nanoseconds = int(moment.timestamp()) * 10**9 + 1
+    table = pa.table({zone: pa.array([nanoseconds], pa.timestamp("ns", zone)) for zone in ("Asia/Tokyo", "No/Where")})
+    pushed = work.table({"all.parquet": _parquet(table)}, split=ALL_TRAIN)
+    found = read_table(pushed.folder, pushed.manifest, Split.TRAIN).to_pydict()
+    assert found == {"Asia/Tokyo": [moment], "No/Where": [moment]}
 
 
 @pytest.mark.parametrize(
