@@ -24,6 +24,7 @@ from collabspace.local.node.journal import Journal
 LOG_BYTES = 50_000_000
 READY_SECONDS = 60.0
 MESSAGE_BYTES = 4096
+SWEEPS = 20
 LOST = "ContainerStatusUnknown"
 
 
@@ -239,12 +240,25 @@ def kill_session(leader: int, leader_start_ticks: int) -> None:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         if shim.start_ticks(leader) != leader_start_ticks:
             return
+    for _ in range(SWEEPS):  # a member may fork while the others are being killed
+        members = _session_members(leader, leader_start_ticks)
+        if not members:
+            return
+        for pid in members:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _session_members(leader: int, not_before: int) -> list[int]:
+    """Living processes of the session."""
+    found: list[int] = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()
-                if int(fields[3]) == leader and int(fields[19]) >= leader_start_ticks:
-                    os.kill(int(entry.name), signal.SIGKILL)
+                if fields[0] not in b"ZX" and int(fields[3]) == leader and int(fields[19]) >= not_before:
+                    found.append(int(entry.name))
+    return found
 
 
 async def _readable(descriptor: int) -> None:

@@ -66,10 +66,9 @@ class LogServer:
             options = LogOptions.parse(dict(request.query), clock.now())
             place = request.match_info
             source = self._find(place["namespace"], place["pod"], place["container"], options.previous)
-        except LogOptionError as error:
+        except (LogOptionError, LogMissingError) as error:
+            # 400 is the only refusal whose text the API server hands on to the reader.
             raise web.HTTPBadRequest(text=str(error)) from error
-        except LogMissingError as error:
-            raise web.HTTPNotFound(text=str(error)) from error
         return await _send(request, stream(source.log, options, source.ended))
 
 

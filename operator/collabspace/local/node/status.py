@@ -13,6 +13,8 @@ from collabspace.local.node.manifest import Container, Object, Pod
 _NO_TIME = dt.datetime.fromtimestamp(0, dt.UTC)
 NEVER_RAN = Ended(137, None, LOST, "The container had not been started when the pod was terminated.", None, _NO_TIME)
 
+_APART = ("conditions", "observedGeneration")
+
 
 @dataclass(frozen=True)
 class Waiting:
@@ -59,13 +61,13 @@ def build(seen: Observation) -> Object:
 
 
 def same(status: Object, observed: Object) -> bool:
-    """Whether writing `status` would change nothing in `observed`."""
+    """Whether writing `status` would change nothing in `observed` but the generation that was looked at."""
     known = {condition["type"]: condition for condition in observed.get("conditions") or []}
     for condition in status["conditions"]:
         other = known.get(condition["type"], {})
         if any(other.get(key) != value for key, value in condition.items()):
             return False
-    return all(observed.get(key) == value for key, value in status.items() if key != "conditions")
+    return all(observed.get(key) == value for key, value in status.items() if key not in _APART)
 
 
 def _container(seen: Observation, container: Container) -> Object:
@@ -97,7 +99,7 @@ def _ready(seen: Observation, container: Container) -> bool:
         return False
     if container.init and not container.sidecar:
         return run.ended is not None and run.ended.exit_code == 0
-    return run.running and seen.decision.stop is None
+    return run.running
 
 
 def _state(seen: Observation, container: Container) -> Object:

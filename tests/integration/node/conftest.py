@@ -1,0 +1,48 @@
+"""Agents of the tests' own, on the control plane that all integration tests share."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from node_harness import NodeProcess, Pods, is_ready, wait_for
+
+from collabspace.kube.client import KubeClient
+from collabspace.local.cluster import LocalCluster
+
+
+@pytest.fixture(scope="module")
+def node_process(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    """One agent for all tests of a module; ends with its containers."""
+    folder = tmp_path_factory.mktemp("node")
+    process = NodeProcess(cluster, f"node-{folder.name[4:]}", folder / "s", "--stop-containers-on-exit")
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+async def node(node_process: NodeProcess, admin: KubeClient) -> NodeProcess:
+    """The module's agent, once its Node is ready."""
+    await wait_for(admin, "/api/v1/nodes", node_process.name, is_ready)
+    return node_process
+
+
+@pytest.fixture
+async def own_node(cluster: LocalCluster, admin: KubeClient, tmp_path: Path) -> AsyncIterator[NodeProcess]:
+    """An agent of this test alone, that leaves containers running when it ends; the last run of it stops them."""
+    name = f"own-{tmp_path.name[-12:].strip('_').replace('_', '-').lower()}-{tmp_path.parent.name[-3:].strip('-')}"
+    process = NodeProcess(cluster, name, tmp_path / "s")
+    process.start()
+    await wait_for(admin, "/api/v1/nodes", name, is_ready)
+    yield process
+    process.kill()
+    last = NodeProcess(cluster, name, tmp_path / "s", "--stop-containers-on-exit")
+    last.start()
+    await wait_for(admin, "/api/v1/nodes", name, is_ready)
+    last.stop()
+    await admin.delete(f"/api/v1/nodes/{name}")
+
+
+@pytest.fixture
+def pods(admin: KubeClient, namespace: str, node: NodeProcess) -> Pods:
+    return Pods(admin, namespace, node.name)

@@ -1,0 +1,178 @@
+"""A node agent as a process with its own credential, and pods made to run on it."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from collabspace.kube.client import KubeClient
+from collabspace.local.certificates import Authority, Subject, write_kubeconfig
+from collabspace.local.cluster import LocalCluster
+
+Object = dict[str, Any]
+SHELL = "collabspace/test-shell"
+
+
+class NodeProcess:
+    """The agent as a process that can be killed and started again on the same state."""
+
+    def __init__(self, cluster: LocalCluster, name: str, state_dir: Path, *flags: str) -> None:
+        self.name = name
+        self.state_dir = state_dir
+        keys = cluster.state / "keys"
+        trusted, kubelet = Authority(keys, "cluster"), Authority(keys, "kubelet")
+        subject = Subject(f"system:node:{name}", ("system:nodes",))
+        serving = trusted.issue(Subject(subject.name, subject.groups, ("127.0.0.1", name)), f"{name}-serving")
+        self.kubeconfig = write_kubeconfig(
+            state_dir.parent / f"{name}.kubeconfig",
+            cluster.server,
+            trusted.file,
+            trusted.issue(subject, name),
+            context=name,
+        )
+        self._argv = [
+            sys.executable,
+            "-m",
+            "collabspace.local.node",
+            "--kubeconfig",
+            str(self.kubeconfig),
+            "--name",
+            name,
+        ]
+        self._argv += ["--state-dir", str(state_dir), "--gpus", "2", "--serving-cert", str(serving.cert)]
+        self._argv += [
+            "--serving-key",
+            str(serving.key),
+            "--client-ca",
+            str(kubelet.file),
+            "--allow-test-image",
+            *flags,
+        ]
+        self._log = state_dir.parent / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._argv, stdout=log, stderr=log, start_new_session=True)
+
+    def kill(self) -> None:
+        """As a crash would end it."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """As its owner would end it; returns the exit status."""
+        return self._end(signal.SIGTERM)
+
+    def wait(self) -> int:
+        """Exit status of an agent that ends by itself."""
+        assert self._process is not None
+        return self._process.wait(30)
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def journal(self, namespace: str) -> list[Object]:
+        """Starts and ends of the processes of one namespace."""
+        file = self.state_dir / "journal.jsonl"
+        lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        return [line for line in lines if line["namespace"] == namespace]
+
+    def _end(self, number: signal.Signals) -> int:
+        assert self._process is not None
+        self._process.send_signal(number)
+        return self._process.wait(60)
+
+
+class Pods:
+    """Makes pods of one namespace on one node and waits for what becomes of them."""
+
+    def __init__(self, admin: KubeClient, namespace: str, node: str) -> None:
+        self.admin = admin
+        self.namespace = namespace
+        self.node = node
+        self.path = f"/api/v1/namespaces/{namespace}/pods"
+
+    async def create(self, name: str, script: str = "", *, container: Object | None = None, **spec: Any) -> Object:
+        """A pod that runs a shell script; `container` and `spec` add to or replace its parts."""
+        body = {"name": "main", "image": SHELL, "command": ["/bin/sh", "-c", script], **(container or {})}
+        pod: Object = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": spec.pop("labels", {}), "annotations": spec.pop("annotations", {})},
+            "spec": {
+                "containers": [body],
+                "restartPolicy": "Never",
+                "automountServiceAccountToken": False,
+                "nodeSelector": {"kubernetes.io/hostname": self.node},
+                **spec,
+            },
+        }
+        return await self.admin.create(self.path, pod)
+
+    async def wait(self, name: str, holds: Callable[[Object], bool], seconds: float = 30) -> Object:
+        """The pod as soon as the condition holds."""
+        return await wait_for(self.admin, self.path, name, holds, seconds)
+
+    async def phase(self, name: str, phase: str, seconds: float = 30) -> Object:
+        return await self.wait(name, lambda pod: pod["status"].get("phase") == phase, seconds)
+
+    async def end(self, name: str, seconds: float = 30) -> Object:
+        """The state `terminated` of the only main container, once the pod is over."""
+        pod = await self.wait(name, lambda pod: pod["status"].get("phase") in ("Succeeded", "Failed"), seconds)
+        state: Object = pod["status"]["containerStatuses"][0]["state"]["terminated"]
+        return state
+
+    async def gone(self, name: str, seconds: float = 30) -> None:
+        await self.wait(name, lambda pod: not pod, seconds)
+
+    async def delete(self, name: str, grace_seconds: int | None = None) -> None:
+        await self.admin.delete(f"{self.path}/{name}", grace_seconds=grace_seconds)
+
+    async def logs(self, name: str, **options: str) -> str:
+        parts = [part async for part in self.admin.stream(f"{self.path}/{name}/log", options)]
+        return b"".join(parts).decode()
+
+
+async def wait_for(
+    admin: KubeClient, path: str, name: str, holds: Callable[[Object], bool], seconds: float = 30
+) -> Object:
+    """An object of a collection as soon as the condition holds of it; an object that is gone is an empty dict."""
+    only = {"fieldSelector": f"metadata.name={name}"}
+    seen: Object = {}
+    try:
+        async with asyncio.timeout(seconds):
+            listed = await admin.list(path, only)
+            seen = listed["items"][0] if listed["items"] else {}
+            if holds(seen):
+                return seen
+            version = listed["metadata"]["resourceVersion"]
+            while True:
+                async with contextlib.aclosing(admin.watch(path, version, only)) as events:
+                    async for event in events:
+                        version = event["object"]["metadata"]["resourceVersion"]
+                        if event["type"] != "BOOKMARK":
+                            seen = {} if event["type"] == "DELETED" else event["object"]
+                            if holds(seen):
+                                return seen
+    except TimeoutError:
+        raise AssertionError(f"{name} did not come so far in {seconds} s; last seen: {json.dumps(seen)}") from None
+
+
+def is_ready(node: Object) -> bool:
+    conditions = node.get("status", {}).get("conditions") or []
+    untainted = not any(
+        taint["key"] == "node.kubernetes.io/not-ready" for taint in node.get("spec", {}).get("taints", [])
+    )
+    return untainted and any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+async def until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    """Returns once a condition on files or processes holds, for which there is nothing to wait on but looking."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 another process makes it true
+            await asyncio.sleep(0.02)
