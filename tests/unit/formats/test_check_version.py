@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Pushed, Workplace
+from formats_workplace import Pushed, Workplace
 
 from collabspace.api.manifest import FileEntry, Manifest, Split, TargetColumn
 from collabspace.formats import (

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import SENTENCE
+from formats_workplace import SENTENCE
 
 from collabspace.api.manifest import DatasetFormat, Split
 from collabspace.formats import FormatError, SplitRule, limits, prepare, read_token_classification

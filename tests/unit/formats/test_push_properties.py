@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conftest import Workplace
+from formats_workplace import Workplace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

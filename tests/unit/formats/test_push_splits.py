@@ -3,7 +3,7 @@
 import hashlib
 
 import pytest
-from conftest import SENTENCE
+from formats_workplace import SENTENCE
 
 from collabspace.api.manifest import Split
 from collabspace.formats import FormatError, SplitRule, read_token_classification

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import SENTENCE
+from formats_workplace import SENTENCE
 
 from collabspace.api.manifest import Split
 from collabspace.formats import SplitRule, TaggedSentence, read_token_classification
