@@ -96,6 +96,8 @@ class LocalCluster:
         """The first part of `up`: etcd, API server, controller manager and scheduler, with nothing of ours on it."""
         with self._state.lock():
             chosen = options or (self._state.options if self._state.exists else Options())
+            for name in chosen.arguments:
+                self.process(name)
             programs = binaries.ensure(chosen.binaries, self._progress)
             self._state.make()
             running = any(self._state.process(name).pid for name in COMPONENTS)

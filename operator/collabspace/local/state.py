@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from collabspace.local.errors import LocalClusterError
 from collabspace.local.files import write_whole
@@ -42,7 +42,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    gpus: int = 4
+    gpus: int = Field(default=4, ge=0, le=1024)
     audit: bool = False
     binaries: Path | None = None
     arguments: dict[str, tuple[str, ...]] = {}

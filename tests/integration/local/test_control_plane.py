@@ -17,7 +17,7 @@ from collabspace.local.certificates import Credential, service_account
 from collabspace.local.cluster import LocalCluster
 from collabspace.local.component import fetch
 from collabspace.local.errors import LocalClusterError
-from collabspace.local.state import Options
+from collabspace.local.state import Options, State
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +131,29 @@ class TestComingAndGoing:
     def test_a_name_that_leaves_the_folder_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(LocalClusterError, match=r"cluster name '\.\./x'"):
             LocalCluster("../x", tmp_path)
+
+    def test_a_second_command_at_the_same_time_is_told_to_wait(self, tmp_path: Path) -> None:
+        refused = pytest.raises(LocalClusterError, match="another command is changing cluster busy")
+        with State("busy", tmp_path).lock(), refused:
+            LocalCluster("busy", tmp_path).down()
+
+    def test_damaged_settings_are_named_with_the_remedy_and_can_be_wiped(self, tmp_path: Path) -> None:
+        state = State("broken", tmp_path)
+        state.make()
+        state.write("settings.json", '{"ports": 7}')
+        broken = LocalCluster("broken", tmp_path)
+        with pytest.raises(
+            LocalClusterError, match=r"settings\.json is damaged .*; run `collabspace local down --wipe`"
+        ):
+            broken.start_control_plane()
+        broken.down(wipe=True)
+        assert not broken.state.exists()
+
+    def test_arguments_for_an_unknown_component_are_refused_before_anything_starts(self, tmp_path: Path) -> None:
+        typo = Options(arguments={"scheduler": ("--v=4",)})
+        with pytest.raises(LocalClusterError, match="no component 'scheduler'"):
+            LocalCluster("typo", tmp_path).start_control_plane(typo)
+        assert processes_of(LocalCluster("typo", tmp_path)) == []
 
     def test_an_unknown_component_is_answered_with_the_known(self, cluster: LocalCluster) -> None:
         with pytest.raises(LocalClusterError, match="no component 'kubelet'; there are etcd, "):
