@@ -124,6 +124,9 @@ async def _denied(parts: Parts, request: Request, error: Exception) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)  # noqa: S101 as above
     request.state.reason = error.reason
+    cause = error.__cause__
+    if isinstance(cause, Exception):
+        request.state.cause = f"{type(cause).__name__} {getattr(cause, 'status', '')}".strip()
     response = _refusal(error.status, error.reason, error.message)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)

@@ -53,4 +53,5 @@ class Ruler:
                     namespace=state.get("namespace"),
                     account=state.get("account"),
                     reason=state.get("reason"),
+                    cause=state.get("cause"),
                 )

@@ -5,24 +5,18 @@ import hashlib
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
-
-import jwt
 
 from collabspace.api import names
 from collabspace.broker import metrics
+from collabspace.broker.keys import SigningKeys
 from collabspace.broker.refusal import Undecided
 from collabspace.kube.client import KubeClient, KubeError, Object
 
-ALGORITHMS = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256"]
 MAX_TOKEN_CHARACTERS = 8192
 POSITIVE_SECONDS = 10.0
 NEGATIVE_SECONDS = 10.0
 CACHE_ENTRIES = 4096
-KEYS_REFRESH_SECONDS = 10.0
-KEYS_LIFE_SECONDS = 3600.0
 MAX_REVIEWS = 16
-LEEWAY_SECONDS = 5
 EXTRA = "authentication.kubernetes.io"
 
 
@@ -43,74 +37,12 @@ class Caller:
         return self.namespace, self.account, self.pod_uid
 
 
-class SigningKeys:
-    """The cluster's public keys and issuer, fetched with our own credential and again when a key is unknown."""
-
-    def __init__(self, kube: KubeClient) -> None:
-        self._kube = kube
-        self._keys: dict[str, jwt.PyJWK] = {}
-        self._issuer = ""
-        self._asked = float("-inf")
-        self._fetched = float("-inf")
-        self._lock = asyncio.Lock()
-
-    async def claims(self, token: str) -> dict[str, Any] | None:
-        """The token's claims when signature, issuer, audience and times are right; else None. Raises Undecided."""
-        try:
-            kid = str(jwt.get_unverified_header(token).get("kid", ""))
-        except jwt.PyJWTError:
-            return None
-        key = await self._key(kid)
-        if key is None:
-            return None
-        try:
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                key,
-                algorithms=ALGORITHMS,
-                audience=names.BROKER_AUDIENCE,
-                issuer=self._issuer,
-                leeway=LEEWAY_SECONDS,
-                options={"require": ["exp", "aud", "iss", "sub"]},
-            )
-        except jwt.PyJWTError:
-            return None
-        return claims
-
-    async def _key(self, kid: str) -> jwt.PyJWK | None:
-        now = time.monotonic()
-        if now - self._fetched > KEYS_LIFE_SECONDS or kid not in self._keys:
-            async with self._lock:
-                # A flood of unknown key ids costs one request per period, not one each.
-                if time.monotonic() - self._asked > KEYS_REFRESH_SECONDS:
-                    self._asked = time.monotonic()
-                    await self._fetch()
-        if not self._keys:
-            raise Undecided("ClusterUnavailable", "the cluster's signing keys are not known yet; try again soon")
-        return self._keys.get(kid)
-
-    async def _fetch(self) -> None:
-        try:
-            discovery = await self._kube.get("/.well-known/openid-configuration")
-            found = await self._kube.get("/openid/v1/jwks")
-        except KubeError as error:
-            if not self._keys:
-                self._asked = float("-inf")
-                raise Undecided(
-                    "ClusterUnavailable", "the cluster's signing keys cannot be read; try again soon"
-                ) from error
-            return
-        self._issuer = str(discovery["issuer"])
-        self._keys = {str(key.key_id): key for key in jwt.PyJWKSet.from_dict(found).keys}
-        self._fetched = time.monotonic()
-
-
 class Tokens:
     """Turns a token into its Caller. Yes and no are remembered for ten seconds, under the token's hash only."""
 
     def __init__(self, kube: KubeClient) -> None:
         self._kube = kube
-        self._keys = SigningKeys(kube)
+        self._keys = SigningKeys(kube.access)
         self._known: OrderedDict[bytes, tuple[float, Caller | None]] = OrderedDict()
         self._reviews = asyncio.Semaphore(MAX_REVIEWS)
 

@@ -1,0 +1,122 @@
+"""A broker process against the shared control plane, a world to build teams in, and one published dataset."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from broker_harness import NODE, BrokerProcess, World, corpus
+
+from collabspace.api import names
+from collabspace.api.manifest import DatasetFormat, Manifest
+from collabspace.client.protocol import UploadTarget
+from collabspace.formats import SplitRule, prepare
+from collabspace.kube.client import KubeClient, KubeError
+from collabspace.local.certificates import LOOPBACK, Authority, Subject
+from collabspace.local.cluster import LocalCluster
+
+GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{names.SYSTEM_NAMESPACE}", "system:authenticated")
+
+
+@pytest.fixture(scope="session")
+def make_broker(
+    cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., BrokerProcess]]:
+    """Brokers with the rights of the broker's own account; they end with the run. Settings may be added."""
+    kubeconfig = cluster.user(f"system:serviceaccount:{names.SYSTEM_NAMESPACE}:{names.BROKER_ACCOUNT}", GROUPS)
+    authority = Authority(tmp_path_factory.mktemp("authority"), "broker")
+    serving = authority.issue(Subject(names.BROKER_ACCOUNT, hosts=LOOPBACK))
+    started: list[BrokerProcess] = []
+
+    def make(**settings: str) -> BrokerProcess:
+        folder = tmp_path_factory.mktemp("broker")
+        port = free_port()
+        environment = {
+            "COLLABSPACE_KUBECONFIG": str(kubeconfig),
+            "COLLABSPACE_BROKER_PORT": str(port),
+            "COLLABSPACE_BROKER_TLS_CERT": str(serving.cert),
+            "COLLABSPACE_BROKER_TLS_KEY": str(serving.key),
+            "COLLABSPACE_BROKER_STORE": str(folder / "store"),
+            "COLLABSPACE_BROKER_LEDGER": f"sqlite:///{folder / 'ledger.db'}",
+            **settings,
+        }
+        broker = BrokerProcess(environment, folder, f"https://127.0.0.1:{port}", authority.file.read_text())
+        broker.start()
+        started.append(broker)
+        return broker
+
+    yield make
+    for broker in started:
+        broker.stop()
+
+
+@pytest.fixture(scope="session")
+def broker(make_broker: Callable[..., BrokerProcess]) -> BrokerProcess:
+    """The broker that most tests share."""
+    return make_broker()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+async def world(admin: KubeClient) -> AsyncIterator[World]:
+    """Teams are deleted at the end, their pods at once since no kubelet will end them."""
+    try:
+        await admin.create("/api/v1/nodes", {"metadata": {"name": NODE}})
+    except KubeError as error:
+        assert error.status == 409
+    world = World(admin)
+    yield world
+    for namespace in world.made:
+        pods = await admin.list(f"/api/v1/namespaces/{namespace}/pods")
+        for pod in pods["items"]:
+            await admin.delete(f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}", grace_seconds=0)
+        await admin.delete(f"/api/v1/namespaces/{namespace}")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A dataset `notes` of a team, with one version at the broker and the same files in a folder."""
+
+    owner: str
+    uid: str
+    manifest: Manifest
+    folder: Path
+
+    @property
+    def digest(self) -> str:
+        return self.manifest.digest
+
+    @property
+    def target(self) -> UploadTarget:
+        return UploadTarget(kind="Dataset", namespace=self.owner, name="notes", uid=self.uid)
+
+
+@pytest.fixture
+async def published(world: World, broker: BrokerProcess, tmp_path: Path) -> Published:
+    """A hospital that has pushed its notes."""
+    owner = await world.team()
+    published = await prepared(world, owner, tmp_path)
+    token = await world.token(owner, names.PUBLISHER_ACCOUNT)
+    with broker.client(token, claimed_by="dr-lee") as client:
+        await asyncio.to_thread(client.push, published.target, published.manifest, published.folder)
+    return published
+
+
+async def prepared(world: World, owner: str, folder: Path) -> Published:
+    """The same, not yet pushed."""
+    uid = await world.dataset(owner)
+    done = prepare(
+        corpus(folder / "raw"),
+        DatasetFormat.TOKEN_CLASSIFICATION,
+        folder / "ready",
+        owner_uid=uid,
+        split=SplitRule(),
+    )
+    return Published(owner, uid, done.manifest, folder / "ready")
