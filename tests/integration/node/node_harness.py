@@ -68,6 +68,10 @@ class NodeProcess:
         """As its owner would end it; returns the exit status."""
         return self._end(signal.SIGTERM)
 
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def wait(self) -> int:
         """Exit status of an agent that ends by itself."""
         assert self._process is not None

@@ -14,7 +14,7 @@ Object = dict[str, Any]
 
 
 def conditions(pod: Object) -> dict[str, str]:
-    return {one["type"]: one["status"] for one in pod["status"]["conditions"]}
+    return {one["type"]: one["status"] for one in pod["status"].get("conditions", [])}
 
 
 async def test_a_pod_that_exits_0_has_succeeded(pods: Pods) -> None:

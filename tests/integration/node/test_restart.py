@@ -125,6 +125,33 @@ async def test_a_stopped_agent_leaves_containers_running_unless_told_to_end_them
     own_node.start()
 
 
+async def test_an_agent_killed_again_and_again_runs_every_pod_exactly_once(
+    own_pods: Pods, own_node: NodeProcess
+) -> None:
+    names_of_pods = [f"pod-{number}" for number in range(12)]
+    for name in names_of_pods:
+        await own_pods.create(name, "echo once; sleep 0.2; exit 3", labels={**LABELS, names.TASK_UID_LABEL: name})
+    for lines in (1, 4, 7, 11, 16):
+        await until(lambda lines=lines: len(own_node.journal(own_pods.namespace)) >= lines)  # type: ignore[misc]
+        own_node.kill()
+        own_node.start()
+    assert [(await own_pods.end(name))["exitCode"] for name in names_of_pods] == [3] * 12
+    journal = own_node.journal(own_pods.namespace)
+    for event in ("start", "end"):
+        assert sorted(line["taskUid"] for line in journal if line["event"] == event) == sorted(names_of_pods)
+
+
+async def test_a_frozen_agent_catches_up(own_pods: Pods, own_node: NodeProcess) -> None:
+    await own_pods.create("before", WAIT_FOR_TERM)
+    await own_pods.phase("before", "Running")
+    own_node.send(signal.SIGSTOP)
+    await own_pods.delete("before")
+    await own_pods.create("during", "exit 0")
+    own_node.send(signal.SIGCONT)
+    await own_pods.gone("before")
+    await own_pods.phase("during", "Succeeded")
+
+
 async def test_two_agents_do_not_share_a_state_directory(own_node: NodeProcess, cluster: LocalCluster) -> None:
     second = NodeProcess(cluster, own_node.name, own_node.state_dir)
     second.start()

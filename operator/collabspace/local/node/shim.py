@@ -154,7 +154,8 @@ class Shim:
         if error is None:
             # The agent starts us with these blocked, so that none is lost (or kills us) before the handlers stand.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, KILL_SIGNAL})
-            os.write(ready, b"1")
+            with contextlib.suppress(BrokenPipeError):  # the agent was killed meanwhile; its successor looks for itself
+                os.write(ready, b"1")
             os.close(ready)
             self._watch()
             self._finish()
