@@ -67,7 +67,7 @@ class ColumnSchema(Frozen):
 class FileEntry(Frozen):
     """One canonical file of a version. `split` is None for files that belong to all (model weights)."""
 
-    path: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=256)
+    path: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$", max_length=256)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
     records: int = Field(default=0, ge=0)

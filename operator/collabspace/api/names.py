@@ -36,6 +36,9 @@ TRAINER_ACCOUNT: Final = "collabspace-trainer"
 PUBLISHER_ACCOUNT: Final = "collabspace-publisher"
 READER_ACCOUNT: Final = "collabspace-reader"
 OPERATOR_TEAM_ROLE: Final = "collabspace-operator-team"
+# People of a team: Kubernetes' own `edit` in its namespace, and leave to look up other teams' namespaces.
+MEMBERS_BINDING: Final = "collabspace-members"
+MEMBER_ROLE: Final = "collabspace-member"
 
 # The ConfigMap in every team namespace that says where the broker is (keys below).
 BROKER_CONFIG_MAP: Final = "collabspace-broker"

@@ -22,7 +22,7 @@ class Team:
 
 
 def parse_team(namespace: str, uid: str, annotations: Mapping[str, str]) -> Team:
-    """Settings from a namespace's annotations. No annotation: no GPU, no error; a wrong value is a problem, no guess."""
+    """Settings from a namespace's annotations. No annotation: no GPU, no error; a wrong value is a problem."""
     problems: list[str] = []
 
     def whole(key: str) -> int | None:

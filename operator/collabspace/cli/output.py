@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from collabspace.api import names
 Cell = str | tuple[str, str]
 """A text, or a text with a Rich style for terminals."""
 KINDS = {"CollabTask": "collabtask", "SharedDataset": "shareddataset", "Namespace": "namespace"}
+NUMERIC = re.compile(r"^[-+.]?[0-9][0-9_.]*([eE][-+]?[0-9]+)?$")
 OBJECT_FORMS = ("json", "yaml", "name")
 
 
@@ -65,9 +67,17 @@ def print_document(document: Any, form: str) -> None:
 
 
 def as_yaml(document: Any) -> str:
+    """YAML that every reader understands alike: texts that some take for numbers (1e-4) are quoted."""
     import yaml
 
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120).rstrip()
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="'" if NUMERIC.match(value) else None)
+
+    Dumper.add_representer(str, text)
+    return str(yaml.dump(document, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)).rstrip()
 
 
 def qualified(item: dict[str, Any]) -> str:

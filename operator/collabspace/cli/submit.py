@@ -22,6 +22,7 @@ from collabspace.cli.task_state import state_of, status_of
 from collabspace.kube.client import KubeError, Object
 
 MAX_FILE_BYTES = 3 * 1024 * 1024
+SERVER_WRITES = frozenset({"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink"})
 STRICT = {"fieldValidation": "Strict", "fieldManager": FIELD_MANAGER}
 
 
@@ -190,14 +191,19 @@ def _read(path: Path) -> str:
 
 
 def _placed(document: Object, cluster: Cluster, filename: Path | None) -> Object:
-    """The document with the namespace in it. As with kubectl, -n must not contradict what the file says."""
+    """The document with the namespace in it and without what only a server writes, so that `get -o yaml` can be read.
+
+    As with kubectl, -n must not contradict what the file says.
+    """
     metadata = document.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     said = metadata.get("namespace")
     if said and cluster.where.namespace not in (None, said):
         what = f"{filename} says namespace {said}, the command says -n {cluster.where.namespace}"
         raise CommandError(what, "Leave one of them away.")
-    return {**document, "metadata": {**metadata, "namespace": said or cluster.namespace}}
+    kept = {key: value for key, value in metadata.items() if key not in SERVER_WRITES}
+    rest = {key: value for key, value in document.items() if key != "status"}
+    return {**rest, "metadata": {**kept, "namespace": said or cluster.namespace}}
 
 
 async def _create(cluster: Cluster, document: Object, *, dry_run: bool) -> Object:

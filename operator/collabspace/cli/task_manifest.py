@@ -108,6 +108,7 @@ def check(document: Object, catalogue: Catalogue) -> None:
     if not is_name(name) or len(name) > MAX_NAME:
         what = f"metadata.name is {name[:80]!r}"
         raise CommandError(what, f"Use lower-case letters, digits and hyphens, at most {MAX_NAME}.")
+    _refuse_floats(name, document.get("spec"))
     try:
         spec = TaskSpec.model_validate(document.get("spec"))
     except ValidationError as error:
@@ -118,3 +119,12 @@ def check(document: Object, catalogue: Catalogue) -> None:
     if problems:
         found = ". ".join(problem.message.rstrip(".") for problem in problems)
         raise CommandError(f"task {name}: {found}", "Correct it and submit again; nothing was sent.")
+
+
+def _refuse_floats(name: str, spec: object) -> None:
+    """The API has no floats; YAML makes one of every number with a point. Raises CommandError that says how to write it."""
+    parameters = spec.get("parameters") if isinstance(spec, dict) else None
+    for key, value in parameters.items() if isinstance(parameters, dict) else ():
+        if isinstance(value, float):
+            what = f"task {name}: parameters.{str(key)[:64]} is {value}, and the API has no floats"
+            raise CommandError(what, f'Put it in quotes: "{value}".')

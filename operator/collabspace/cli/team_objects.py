@@ -1,12 +1,12 @@
 """What a team's namespace must hold, as objects to apply. Pure: settings in, objects out, the same every time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from collabspace.api import names
 
 Object = dict[str, Any]
-RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 ACCOUNTS = (names.TRAINER_ACCOUNT, names.PUBLISHER_ACCOUNT, names.READER_ACCOUNT)
 SETTINGS = (
     names.GPU_QUOTA,
@@ -71,3 +71,33 @@ def _broker(team: str, data: Mapping[str, str]) -> Object:
         "metadata": {"name": names.BROKER_CONFIG_MAP, "namespace": team},
         "data": dict(data),
     }
+
+
+def members(team: str, people: Sequence[str]) -> list[tuple[str, Object]]:
+    """(path, object) of what makes these users members: `edit` in the namespace, and to look up other teams."""
+    group = "rbac.authorization.k8s.io"
+    subjects = [{"kind": "User", "apiGroup": group, "name": person} for person in people]
+    base = f"/apis/{group}/v1"
+    inside: Object = {
+        "apiVersion": f"{group}/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": names.MEMBERS_BINDING, "namespace": team},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "edit"},
+        "subjects": subjects,
+    }
+    outside: Object = {
+        "apiVersion": f"{group}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": f"{names.MEMBERS_BINDING}-{team}"},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": names.MEMBER_ROLE},
+        "subjects": subjects,
+    }
+    return [
+        (members_path(team), inside),
+        (f"{base}/clusterrolebindings/{names.MEMBERS_BINDING}-{team}", outside),
+    ]
+
+
+def members_path(team: str) -> str:
+    """Path of the binding that lists a team's members."""
+    return f"/apis/rbac.authorization.k8s.io/v1/namespaces/{team}/rolebindings/{names.MEMBERS_BINDING}"

@@ -48,17 +48,23 @@ class SkillsType(click.ParamType[str]):
 @click.option("--gpu-quota", type=click.IntRange(0, 999_999), help="GPUs that the team owns.")
 @click.option("--cpu-quota", type=click.IntRange(0, 999_999), help="CPUs that the team owns; no limit when not given.")
 @click.option("--skills", type=SkillsType(), help="What the team is good at, for automatic assignment: nlp,tabular.")
+@click.option("--member", "people", multiple=True, help="A user who works in the team, with role edit; once for each.")
 @cluster_options(namespace=False)
-def add(where: Where, name: str, gpu_quota: int | None, cpu_quota: int | None, skills: str | None) -> None:
+def add(
+    where: Where, name: str, gpu_quota: int | None, cpu_quota: int | None, skills: str | None, people: tuple[str, ...]
+) -> None:
     """Make namespace NAME a team: quota, accounts, the operator's rights there and the broker's address.
 
     Needs the rights of an admin of the cluster. Doing it again changes only what is given; other settings stay.
+    Members are taken out again with kubectl edit rolebinding collabspace-members -n NAME.
     """
     if name in RESERVED or name.startswith("kube-"):
         raise CommandError(f"namespace {name} belongs to the cluster and cannot be a team", "Choose another name.")
     given = {names.GPU_QUOTA: gpu_quota, names.CPU_QUOTA: cpu_quota, names.SKILLS: skills}
     settings = {key: str(value) for key, value in given.items() if value is not None}
     existed = run(where, lambda cluster: _set_up(cluster, name, settings))
+    if people:
+        run(where, lambda cluster: _join(cluster, name, people))
     click.echo(f"namespace/{name} {'configured' if existed else 'created'} as a team")
     if names.GPU_QUOTA not in existed | settings:
         click.echo(f"It owns no GPU yet: {command(f'teams add {name} --gpu-quota N')}.", err=True)
@@ -81,6 +87,20 @@ async def _set_up(cluster: Cluster, name: str, settings: dict[str, str]) -> dict
     )
     await client.apply(path, team_objects.namespace(name, wanted, labelled=True), FIELD_MANAGER)
     return {"uid": metadata["uid"], **known} if metadata else {}
+
+
+async def _join(cluster: Cluster, name: str, people: tuple[str, ...]) -> None:
+    """Adds people to those who are members already."""
+    try:
+        binding = await cluster.client.get(team_objects.members_path(name))
+    except KubeError as error:
+        if error.status != 404:
+            raise
+        binding = {}
+    known = [subject["name"] for subject in binding.get("subjects") or () if subject.get("kind") == "User"]
+    everyone = list(dict.fromkeys((*known, *people)))
+    for path, item in team_objects.members(name, everyone):
+        await cluster.client.apply(path, item, FIELD_MANAGER)
 
 
 async def _metadata(cluster: Cluster, path: str) -> Object:
