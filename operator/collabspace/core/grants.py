@@ -1,4 +1,4 @@
-"""`grants`: who may use a dataset for what until when. Advice that saves vain starts; the broker's check is the rule."""
+"""`grants`: who may use a dataset, for what, until when. Advice that saves vain starts; the broker's word counts."""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping

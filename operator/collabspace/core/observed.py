@@ -60,6 +60,16 @@ def observe(raw: Mapping[str, Any], spec: type[Spec], status: type[Status]) -> O
     return Observed(meta, parsed, problem, known)
 
 
+def references(spec: TaskSpec | None) -> set[Key]:
+    """The datasets that a task names, weights included."""
+    if spec is None:
+        return set()
+    found = {(each.dataset_ref.namespace, each.dataset_ref.name) for each in spec.datasets}
+    if spec.model_from is not None:
+        found.add((spec.model_from.namespace, spec.model_from.name))
+    return found
+
+
 def describe(error: ValidationError) -> str:
     """Every wrong field with what is wrong; the values found are not repeated, they may be anything."""
     parts = [f"spec.{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False)]

@@ -1,7 +1,7 @@
-"""The only way to the API server: plain HTTP over one aiohttp session with orjson; objects are dicts until parsed at the edge."""
+"""The only way to the API server: HTTP over one aiohttp session with orjson; objects are dicts until parsed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,11 +32,17 @@ class KubeError(Exception):
 
 
 class KubeClient:
-    """Requests by path, for example `/apis/batch/v1/namespaces/a/jobs`. Safe for concurrent use; close it when done."""
+    """Requests by path, for example `/apis/batch/v1/namespaces/a/jobs`. Safe for concurrent use; close it when done.
 
-    def __init__(self, access: Access, connections: int = 32) -> None:
+    `observe` is told the verb and the status of every answer (0: none came), for metrics.
+    """
+
+    def __init__(
+        self, access: Access, connections: int = 32, observe: Callable[[str, int], None] | None = None
+    ) -> None:
         self.access = access
         self._connections = connections
+        self._observe = observe
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -114,6 +120,7 @@ class KubeClient:
             async with self._open().get(
                 self.access.server + path, params=query, headers=self._headers(), timeout=timeout
             ) as response:
+                self._tell("WATCH", response.status)
                 if response.status >= 400:
                     raise _error(response.status, await response.read())
                 async for line in _lines(response.content):
@@ -142,6 +149,10 @@ class KubeClient:
                     yield chunk
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise KubeError(0, "Unreachable", f"stream of {path} broke: {error!r}") from error
+
+    def _tell(self, verb: str, status: int) -> None:
+        if self._observe is not None:
+            self._observe(verb, status)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -172,7 +183,9 @@ class KubeClient:
                 ) as response:
                     raw = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._tell(method, 0)
             raise KubeError(0, "Unreachable", f"{method} {path}: {error!r}") from error
+        self._tell(method, response.status)
         if response.status >= 400:
             raise _error(response.status, raw)
         answer: Object = orjson.loads(raw)

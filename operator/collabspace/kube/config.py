@@ -1,4 +1,4 @@
-"""Where the API server is and how to speak to it: kubeconfig or in-cluster, exec plugins included, read by the kubernetes package."""
+"""Where the API server is and how to speak to it; kubeconfig, in-cluster and exec plugins by the kubernetes package."""
 
 import ssl
 from collections.abc import Callable

@@ -1,0 +1,117 @@
+"""The admission queue: which tasks wait, what the last pass said about each, and when the next pass runs."""
+
+import asyncio
+from collections.abc import Mapping
+
+from collabspace.api import timestamp
+from collabspace.api.resource import ObjectMeta
+from collabspace.controller import metrics
+from collabspace.controller.queue import KeyQueue, WorkKey
+from collabspace.controller.world import ADMISSION_KEY, TASK, World
+from collabspace.core.admission import Decision, Quota, Verdict, Waiting, decide
+from collabspace.core.observed import Key
+from collabspace.core.quantity import Amount
+from collabspace.kube import clock
+
+# A pass takes longer with more tasks waiting; so much of the loop is left to other work.
+REST_FACTOR = 3.0
+# A verdict whose words alone changed is passed on this often.
+WORDS_SECONDS = 60.0
+
+
+class Admissions:
+    """Runs on the event loop alone. A pass is one synchronous call; its verdicts are told by waking the tasks."""
+
+    def __init__(self, world: World, queue: KeyQueue) -> None:
+        self._world = world
+        self._queue = queue
+        self._waiting: dict[Key, Waiting] = {}
+        self._verdicts: dict[Key, Verdict] = {}
+        self._told: dict[Key, float] = {}
+        self._rest_until = 0.0
+
+    def verdict(self, key: Key, uid: str) -> Verdict | None:
+        """What the last pass said about the task; None: no pass saw it yet."""
+        known = self._waiting.get(key)
+        return self._verdicts.get(key) if known is not None and known.uid == uid else None
+
+    def put(self, meta: ObjectMeta, priority: int, amount: Amount) -> None:
+        """The task waits for admission; a change of what it asks for is judged anew."""
+        key = (meta.namespace, meta.name)
+        entry = Waiting(meta.uid, meta.namespace, amount, priority, timestamp.parse(meta.creation_timestamp))
+        known = self._waiting.get(key)
+        if known == entry:
+            return
+        if known is not None:
+            self._leave(key)
+        self._waiting[key] = entry
+        self._queue.add(ADMISSION_KEY)
+
+    def drop(self, key: Key) -> None:
+        """The task does not wait any more: it has its Job, or it may not start after all."""
+        if key in self._waiting:
+            self._leave(key)
+
+    def _leave(self, key: Key) -> None:
+        entry = self._waiting.pop(key)
+        verdict = self._verdicts.pop(key, None)
+        self._told.pop(key, None)
+        admitted = verdict is not None and verdict.decision is Decision.ADMIT
+        if admitted and self._world.job_of(entry.uid) is None:
+            self._world.release(entry.uid)
+
+    def run(self) -> float | None:
+        """One pass. Seconds until the next is due, or None when only a change can make a difference."""
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        if start < self._rest_until:
+            return self._rest_until - start
+        quotas = self._quotas()
+        admitted = {key for key, each in self._verdicts.items() if each.decision is Decision.ADMIT}
+        queue = [each for key, each in self._waiting.items() if key not in admitted]
+        holdings = list(self._world.holdings.values())
+        verdicts = decide(queue, holdings, quotas, list(self._world.nodes.values()), clock.now())
+        again = self._tell(verdicts, start)
+        self._measure(quotas)
+        taken = loop.time() - start
+        self._rest_until = loop.time() + REST_FACTOR * taken
+        metrics.ADMISSION_PASS.observe(taken)
+        return again
+
+    def _tell(self, verdicts: Mapping[str, Verdict], now: float) -> float | None:
+        again: float | None = None
+        for key, entry in self._waiting.items():
+            verdict = verdicts.get(entry.uid)
+            before = self._verdicts.get(key)
+            if verdict is None or verdict == before:
+                continue
+            same = before is not None and (before.decision, before.reason) == (verdict.decision, verdict.reason)
+            age = now - self._told.get(key, -WORDS_SECONDS)
+            if same and age < WORDS_SECONDS:
+                again = min(again or WORDS_SECONDS, WORDS_SECONDS - age)
+                continue
+            self._verdicts[key] = verdict
+            self._told[key] = now
+            if not same:
+                metrics.ADMISSION_DECISIONS.labels(verdict.reason.value).inc()
+            if verdict.decision is Decision.ADMIT:
+                self._world.holdings.hold(entry.uid, entry.team, entry.amount)
+            self._queue.add(WorkKey(TASK, *key))
+        return again
+
+    def _quotas(self) -> dict[str, Quota]:
+        found = {}
+        for facts in self._world.namespaces.values():
+            if facts.team is not None:
+                cpus = facts.team.cpu_quota
+                found[facts.team.namespace] = Quota(facts.team.gpu_quota, None if cpus is None else cpus * 1000)
+        return found
+
+    def _measure(self, quotas: Mapping[str, Quota]) -> None:
+        allocated = dict.fromkeys(quotas, 0)
+        for holding in self._world.holdings.values():
+            allocated[holding.team] = allocated.get(holding.team, 0) + holding.amount.gpus
+        for team, quota in quotas.items():
+            metrics.GPU_QUOTA.labels(team).set(quota.gpus)
+        for team, gpus in allocated.items():
+            metrics.GPU_ALLOCATED.labels(team).set(gpus)

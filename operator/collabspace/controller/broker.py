@@ -1,0 +1,195 @@
+"""The operator's line to the broker: the feed of versions and attempts, and the usage of ended attempts."""
+
+import asyncio
+import datetime as dt
+import logging
+import ssl
+from collections import OrderedDict
+from pathlib import Path
+
+import aiohttp
+from pydantic import ValidationError
+
+from collabspace.api import names, timestamp
+from collabspace.api.dataset import DatasetUsage, Version
+from collabspace.client.protocol import AttemptFeed, DatasetFeed, Feed, Usage
+from collabspace.controller.metrics import BROKER_CONNECTED
+from collabspace.controller.world import World
+from collabspace.core.observed import AttemptRecord, DatasetRecord
+from collabspace.kube import clock
+from collabspace.kube.client import KubeClient, KubeError
+from collabspace.kube.watch import Backoff
+
+WAIT_SECONDS = 30
+TOKEN_SECONDS = 600
+MAX_FEED_BYTES = 256 << 20
+MAX_UNSENT = 10_000
+log = logging.getLogger(__name__)
+
+
+class BrokerError(Exception):
+    """The broker could not be reached, refused, or said what is no answer of its protocol."""
+
+
+class TokenSource:
+    """Tokens of the operator's own account for the broker's audience, renewed at 80 % of their life."""
+
+    def __init__(self, client: KubeClient) -> None:
+        self._client = client
+        self._token = ""
+        self._renew_at = dt.datetime.min.replace(tzinfo=dt.UTC)
+
+    def forget(self) -> None:
+        """The broker did not believe the token: the next one is new."""
+        self._token = ""
+
+    async def token(self) -> str:
+        """Raises KubeError."""
+        now = clock.now()
+        if not self._token or now >= self._renew_at:
+            answer = await self._client.create(
+                f"/api/v1/namespaces/{names.SYSTEM_NAMESPACE}/serviceaccounts/{names.OPERATOR_ACCOUNT}/token",
+                {
+                    "apiVersion": "authentication.k8s.io/v1",
+                    "kind": "TokenRequest",
+                    "spec": {"audiences": [names.BROKER_AUDIENCE], "expirationSeconds": TOKEN_SECONDS},
+                },
+            )
+            status = answer["status"]
+            self._token = str(status["token"])
+            self._renew_at = now + (timestamp.parse(status["expirationTimestamp"]) - now) * 0.8
+        return self._token
+
+
+class Broker:
+    """Runs until cancelled; while the broker is away the operator goes on with what it knows."""
+
+    def __init__(self, url: str, ca_file: Path | None, tokens: TokenSource, world: World) -> None:
+        self._url = url
+        self._ca_file = ca_file
+        self._tokens = tokens
+        self._world = world
+        self._unsent: OrderedDict[tuple[str, int], Usage] = OrderedDict()
+        self._wanted = asyncio.Event()
+
+    async def run(self) -> None:
+        """Reads the feed and sends usage, for ever."""
+        secure = self._url.startswith("https:")
+        trust = ssl.create_default_context(cafile=self._ca_file) if secure else False
+        connector = aiohttp.TCPConnector(ssl=trust)
+        async with aiohttp.ClientSession(connector=connector) as session, asyncio.TaskGroup() as group:
+            group.create_task(self._read(session))
+            group.create_task(self._send(session))
+
+    def spend(self, task_uid: str, attempt: int, usage: Usage) -> None:
+        """The usage of an ended attempt goes to the ledger as soon as the broker takes it; twice is harmless."""
+        self._unsent[task_uid, attempt] = usage
+        if len(self._unsent) > MAX_UNSENT:
+            self._unsent.popitem(last=False)
+        self._wanted.set()
+
+    async def _read(self, session: aiohttp.ClientSession) -> None:
+        backoff, cursor = Backoff(), ""
+        while True:
+            try:
+                feed = Feed.model_validate_json(
+                    await self._call(session, "GET", f"/v1/feed?cursor={cursor}&wait={WAIT_SECONDS}", WAIT_SECONDS + 15)
+                )
+            except (BrokerError, KubeError, ValidationError) as error:
+                self._connected(False)
+                pause = backoff.next()
+                log.warning("the broker's feed: %s; again in %.1f s", _words(error), pause)
+                await asyncio.sleep(pause)
+                continue
+            backoff.reset()
+            cursor = feed.cursor
+            self._take(feed)
+            self._connected(True)
+
+    def _take(self, feed: Feed) -> None:
+        first, self._world.broker_read = not self._world.broker_read, True
+        for dataset in feed.datasets:
+            self._world.tell(dataset.uid, _dataset(dataset))
+        for attempt in feed.attempts:
+            self._world.tell_attempt(attempt.task_uid, attempt.attempt, _attempt(attempt))
+        if feed.full:
+            named = {dataset.uid for dataset in feed.datasets}
+            for uid in [uid for uid in self._world.records if uid not in named]:
+                self._world.tell(uid, DatasetRecord())
+        if first:
+            self._world.wake_everything()
+
+    def _connected(self, value: bool) -> None:
+        self._world.broker_known = value
+        BROKER_CONNECTED.set(value)
+
+    async def _send(self, session: aiohttp.ClientSession) -> None:
+        backoff = Backoff()
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            while self._unsent:
+                (uid, attempt), usage = next(iter(self._unsent.items()))
+                try:
+                    body = usage.model_dump_json(by_alias=True).encode()
+                    await self._call(session, "PUT", f"/v1/usage/{uid}/{attempt}", 10, body)
+                    backoff.reset()
+                except (BrokerError, KubeError) as error:
+                    pause = backoff.next()
+                    log.warning("usage of %s: %s; again in %.1f s", uid, _words(error), pause)
+                    await asyncio.sleep(pause)
+                    continue
+                if self._unsent.get((uid, attempt)) is usage:
+                    del self._unsent[uid, attempt]
+
+    async def _call(
+        self, session: aiohttp.ClientSession, method: str, path: str, seconds: float, body: bytes | None = None
+    ) -> bytes:
+        headers = {"Authorization": f"Bearer {await self._tokens.token()}", "Content-Type": "application/json"}
+        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=5)
+        try:
+            async with session.request(
+                method, self._url + path, data=body, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                raw = await response.content.read(MAX_FEED_BYTES)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise BrokerError(f"unreachable ({type(error).__name__})") from error
+        if response.status >= 300:
+            if response.status == 401:
+                self._tokens.forget()
+            raise BrokerError(f"answered {response.status}")
+        return raw
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__} {error}"[:300] if not isinstance(error, ValidationError) else "not understood"
+
+
+def _dataset(feed: DatasetFeed) -> DatasetRecord:
+    versions = tuple(
+        Version(
+            digest=each.digest,
+            created_time=each.created_time,
+            records=each.records,
+            bytes=each.bytes,
+            files=each.files,
+        )
+        for each in feed.versions
+    )
+    usage = DatasetUsage(
+        reads=feed.reads,
+        denials=feed.denials,
+        bytes=feed.bytes_read,
+        last_read_time=feed.last_read_time,
+        ledger_head=feed.ledger_head,
+    )
+    return DatasetRecord(versions, usage)
+
+
+def _attempt(feed: AttemptFeed) -> AttemptRecord:
+    return AttemptRecord(
+        progress=feed.progress,
+        end=feed.end,
+        result_digest=feed.result.digest if feed.result is not None else None,
+        result_bytes=feed.result.bytes if feed.result is not None else 0,
+    )

@@ -1,0 +1,83 @@
+"""Keys that need a look, each at most once in the queue and never by two workers at a time."""
+
+import asyncio
+from collections import deque
+from typing import NamedTuple
+
+from collabspace.controller.metrics import QUEUE_DEPTH
+
+
+class WorkKey(NamedTuple):
+    """What to look at. `kind` picks the reconciler."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+class KeyQueue:
+    """First come, first served, in two lanes: what may wait (statuses in a burst) goes after all that is urgent."""
+
+    def __init__(self) -> None:
+        self._urgent: deque[WorkKey] = deque()
+        self._patient: deque[WorkKey] = deque()
+        self._waiting: dict[WorkKey, bool] = {}
+        self._working: set[WorkKey] = set()
+        self._again: dict[WorkKey, bool] = {}
+        self._timers: dict[WorkKey, asyncio.TimerHandle] = {}
+        self._filled = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def pressed(self) -> bool:
+        """Whether urgent keys wait."""
+        return bool(self._urgent)
+
+    def add(self, key: WorkKey, *, urgent: bool = True) -> None:
+        """The key will be looked at after this call, once. A key in work is looked at again when that is done."""
+        if key in self._working:
+            self._again[key] = self._again.get(key, False) or urgent
+            return
+        known = self._waiting.get(key)
+        if known is not None and (known or not urgent):
+            return
+        # A key that moves up leaves its old place behind; get() passes over it.
+        self._waiting[key] = urgent
+        (self._urgent if urgent else self._patient).append(key)
+        self._filled.set()
+        QUEUE_DEPTH.set(len(self._waiting))
+
+    def later(self, key: WorkKey, seconds: float | None) -> None:
+        """The key will be looked at in so many seconds; replaces what was planned before. None: nothing is planned."""
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+        if seconds is not None:
+            # Very long timers are cut: the world is looked at anew then, which is harmless.
+            self._timers[key] = asyncio.get_running_loop().call_later(min(seconds, 86_400.0), self._due, key)
+
+    async def get(self) -> WorkKey:
+        """The next key; call done() when finished with it."""
+        while True:
+            while self._urgent or self._patient:
+                urgent = bool(self._urgent)
+                key = (self._urgent if urgent else self._patient).popleft()
+                if self._waiting.get(key) is urgent:
+                    del self._waiting[key]
+                    self._working.add(key)
+                    QUEUE_DEPTH.set(len(self._waiting))
+                    return key
+            self._filled.clear()
+            await self._filled.wait()
+
+    def done(self, key: WorkKey) -> None:
+        self._working.discard(key)
+        urgent = self._again.pop(key, None)
+        if urgent is not None:
+            self.add(key, urgent=urgent)
+
+    def _due(self, key: WorkKey) -> None:
+        self._timers.pop(key, None)
+        self.add(key)

@@ -1,0 +1,54 @@
+"""What the operator is told from outside, read from the environment once and refused by name when it is wrong."""
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from collabspace.api import names
+
+PREFIX = "COLLABSPACE_"
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message is one line that names the variable."""
+
+
+class OperatorSettings(BaseSettings):
+    """Environment variables `COLLABSPACE_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+
+    kubeconfig: Path | None = Field(default=None, description="None: KUBECONFIG, else the pod's own account.")
+    broker_url: str = Field(description="Where trainers and the operator reach the broker, https://host:port.")
+    broker_ca_file: Path | None = Field(default=None, description="PEM of the broker's authority; None: the system's.")
+    metrics_host: str = Field(default="127.0.0.1", min_length=1)
+    metrics_port: int = Field(default=8080, ge=0, le=65535, description="0: any free port.")
+    trainer_image: str = Field(default=names.TRAINER_IMAGE, min_length=1, max_length=512)
+    workers: int = Field(default=16, ge=1, le=256)
+
+    @field_validator("broker_url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        if not value.startswith(("https://", "http://")) or any(sign.isspace() for sign in value):
+            raise ValueError("is no URL; write for example https://broker.collabspace-system:8443")
+        return value.rstrip("/")
+
+    @field_validator("broker_ca_file", "kubeconfig")
+    @classmethod
+    def _is_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError(f"names no file: {value}")
+        return value
+
+
+def load() -> OperatorSettings:
+    """Settings of this process. Raises SettingsError."""
+    try:
+        # The required fields come from the environment.
+        return OperatorSettings()  # type: ignore[call-arg, unused-ignore]
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        variable = PREFIX + str(first["loc"][0]).upper()
+        problem = "is not set" if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{variable}: {problem}") from None

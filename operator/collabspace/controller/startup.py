@@ -1,0 +1,55 @@
+"""What a new process must catch up on that no watch tells it."""
+
+import datetime as dt
+
+from collabspace.api import names, timestamp
+from collabspace.client.protocol import Usage
+from collabspace.controller.broker import Broker
+from collabspace.controller.queue import WorkKey
+from collabspace.controller.world import DRAIN, World
+from collabspace.core import quantity
+from collabspace.core.task import is_final
+from collabspace.kube import clock
+from collabspace.kube.client import KubeClient
+
+RESEND = dt.timedelta(hours=1)
+RUNNING = {"labelSelector": names.TASK_UID_LABEL, "fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
+
+
+async def hold_stragglers(client: KubeClient, world: World) -> list[WorkKey]:
+    """Pods of deleted Jobs that still stop hold quota until they are gone; the keys that watch over them."""
+    found = []
+    for pod in (await client.list("/api/v1/pods", RUNNING))["items"]:
+        meta = pod["metadata"]
+        uid = meta["labels"][names.TASK_UID_LABEL]
+        if world.holdings.active(uid):
+            continue
+        limits = pod["spec"]["containers"][0].get("resources", {}).get("limits") or {}
+        try:
+            amount = quantity.amount(
+                cpu=limits.get("cpu", "0"), memory=limits.get("memory", "0"), gpu=limits.get(names.GPU_RESOURCE, "0")
+            )
+        except ValueError:
+            continue
+        world.holdings.hold(uid, meta["namespace"], amount)
+        found.append(WorkKey(DRAIN, meta["namespace"], uid))
+    return found
+
+
+def resend_usage(world: World, broker: Broker) -> None:
+    """Usage of attempts that ended lately, once more: the process before may have ended before it could say so."""
+    since = clock.now() - RESEND
+    for task in world.tasks.values():
+        status = task.status
+        if not is_final(status) or status.usage is None or not status.attempts or not status.completion_time:
+            continue
+        if timestamp.parse(status.completion_time) >= since:
+            last = status.attempts[-1]
+            usage = Usage(
+                namespace=task.meta.namespace,
+                task=task.meta.name,
+                gpu_seconds=status.usage.gpu_seconds,
+                cpu_seconds=status.usage.cpu_seconds,
+                outcome=last.reason,
+            )
+            broker.spend(task.meta.uid, last.number, usage)

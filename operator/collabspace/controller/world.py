@@ -1,0 +1,287 @@
+"""The world as the operator knows it: a cache per kind, the indexes between them, and who is woken by which change."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from collabspace.api import names
+from collabspace.api.dataset import DatasetSpec, DatasetStatus
+from collabspace.api.selection import SelectionSpec, SelectionStatus
+from collabspace.api.task import TaskSpec, TaskStatus
+from collabspace.api.team import Team, parse_team
+from collabspace.controller.holdings import Holdings
+from collabspace.controller.metrics import TASKS, state_of
+from collabspace.controller.queue import WorkKey
+from collabspace.core import job, outcome, quantity
+from collabspace.core.admission import Node
+from collabspace.core.observed import (
+    AttemptRecord,
+    Dataset,
+    DatasetRecord,
+    JobFacts,
+    Key,
+    ObservedDataset,
+    ObservedSelection,
+    ObservedTask,
+    PodFacts,
+    observe,
+    references,
+)
+from collabspace.kube.cache import Cache
+
+TASK, DATASET, SELECTION, TEAM, ADMISSION, DRAIN = "task", "dataset", "selection", "team", "admission", "drain"
+ADMISSION_KEY = WorkKey(ADMISSION, "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceFacts:
+    """`team` is None for a namespace that is no team."""
+
+    uid: str
+    team: Team | None
+
+
+class World:
+    """All caches. Runs on the event loop alone; `wake` is called with every key that a change may concern."""
+
+    def __init__(self, wake: Callable[[WorkKey], None]) -> None:
+        self._wake = wake
+        self._quiet = False
+        self.tasks = Cache[ObservedTask]("CollabTask", lambda raw: observe(raw, TaskSpec, TaskStatus), self._task)
+        self.datasets = Cache[ObservedDataset](
+            "SharedDataset", lambda raw: observe(raw, DatasetSpec, DatasetStatus), self._dataset
+        )
+        self.selections = Cache[ObservedSelection](
+            "ModelSelection", lambda raw: observe(raw, SelectionSpec, SelectionStatus), self._selection
+        )
+        self.namespaces = Cache[NamespaceFacts]("Namespace", _read_namespace, self._namespace)
+        self.nodes = Cache[Node]("Node", _read_node, self._node)
+        self.jobs = Cache[JobFacts]("Job", job.read, self._job)
+        self.pods = Cache[PodFacts]("Pod", outcome.read_pod, self._pod)
+        self.holdings = Holdings()
+        self.namespace_uids: dict[str, str] = {}
+        self.tasks_by_uid: dict[str, Key] = {}
+        self.datasets_by_uid: dict[str, Key] = {}
+        self.records: dict[str, DatasetRecord] = {}
+        self.attempts: dict[str, dict[int, AttemptRecord]] = defaultdict(dict)
+        self.broker_known = False
+        self.broker_read = False
+        self._tasks_by_dataset: dict[Key, set[Key]] = defaultdict(set)
+        self._tasks_by_namespace: dict[str, set[Key]] = defaultdict(set)
+        self._datasets_by_grantee: dict[str, set[Key]] = defaultdict(set)
+        self._jobs_by_task: dict[str, JobFacts] = {}
+        self._task_of_job: dict[str, str] = {}
+        self._pods_by_job: dict[str, PodFacts] = {}
+
+    @contextmanager
+    def quietly(self) -> Iterator[None]:
+        """For the answer to our own write: known at once, and no reason to look again."""
+        self._quiet = True
+        try:
+            yield
+        finally:
+            self._quiet = False
+
+    def dataset(self, key: Key) -> Dataset | None:
+        """The dataset with its versions: the broker's word where there is one, else what the status says."""
+        found = self.datasets.get(key)
+        if found is None:
+            return None
+        record = self.record(found)
+        return Dataset(found, record.versions if record is not None else tuple(found.status.versions))
+
+    def record(self, dataset: ObservedDataset) -> DatasetRecord | None:
+        """What the broker says; None while it was never heard. A dataset that it does not mention has no version."""
+        if not self.broker_read:
+            return None
+        return self.records.get(dataset.meta.uid, DatasetRecord())
+
+    def job_of(self, task_uid: str) -> JobFacts | None:
+        """The Job of the newest attempt, also after it was deleted."""
+        return self._jobs_by_task.get(task_uid)
+
+    def attempt_of(self, task_uid: str, attempt: int) -> AttemptRecord | None:
+        known = self.attempts.get(task_uid)
+        return known.get(attempt) if known is not None else None
+
+    def pod_of(self, facts: JobFacts) -> PodFacts | None:
+        return self._pods_by_job.get(facts.uid)
+
+    def wake_everything(self) -> None:
+        """Every object is looked at again."""
+        self._wake_all(DATASET, self.datasets)
+        self._wake_all(SELECTION, self.selections)
+        self._wake_all(TASK, self.tasks)
+        self._wake(ADMISSION_KEY)
+
+    def wake_tasks_of(self, namespace: str) -> None:
+        self._wake_all(TASK, self._tasks_by_namespace.get(namespace, ()))
+
+    def wake_task(self, uid: str) -> None:
+        key = self.tasks_by_uid.get(uid)
+        if key is not None and not self._quiet:
+            self._wake(WorkKey(TASK, *key))
+
+    def tell(self, record_uid: str, record: DatasetRecord) -> None:
+        """The broker's word about a dataset."""
+        before = self.records.get(record_uid)
+        self.records[record_uid] = record
+        key = self.datasets_by_uid.get(record_uid)
+        if key is None or before == record:
+            return
+        self._wake(WorkKey(DATASET, *key))
+        if before is None or before.versions != record.versions:
+            self._wake_all(TASK, self._tasks_by_dataset.get(key, ()))
+
+    def tell_attempt(self, task_uid: str, attempt: int, record: AttemptRecord) -> None:
+        """The broker's word about an attempt."""
+        if self.attempts[task_uid].get(attempt) != record:
+            self.attempts[task_uid][attempt] = record
+            self.wake_task(task_uid)
+
+    def _wake_all(self, kind: str, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._wake(WorkKey(kind, *key))
+
+    def _task(self, key: Key, before: ObservedTask | None, after: ObservedTask | None) -> None:
+        if before is not None:
+            TASKS.labels(key[0], state_of(before.status.reason)).dec()
+        if after is not None:
+            TASKS.labels(key[0], state_of(after.status.reason)).inc()
+        old, new = references(before.spec if before else None), references(after.spec if after else None)
+        for reference in old - new:
+            _discard(self._tasks_by_dataset, reference, key)
+        for reference in new - old:
+            self._tasks_by_dataset[reference].add(key)
+        if before is not None and (after is None or after.meta.uid != before.meta.uid):
+            self._forget(before.meta.uid)
+        if after is not None:
+            self.tasks_by_uid[after.meta.uid] = key
+            self._tasks_by_namespace[key[0]].add(key)
+        else:
+            _discard(self._tasks_by_namespace, key[0], key)
+        if not self._quiet:
+            self._wake(WorkKey(TASK, *key))
+
+    def _dataset(self, key: Key, before: ObservedDataset | None, after: ObservedDataset | None) -> None:
+        old, new = _grantees(before), _grantees(after)
+        for namespace in old - new:
+            _discard(self._datasets_by_grantee, namespace, key)
+        for namespace in new - old:
+            self._datasets_by_grantee[namespace].add(key)
+        if before is not None:
+            self.datasets_by_uid.pop(before.meta.uid, None)
+        if after is not None:
+            self.datasets_by_uid[after.meta.uid] = key
+        if self._quiet:
+            return
+        if after is not None:
+            self._wake(WorkKey(DATASET, *key))
+        # Versions in the status are ours or the broker's; tasks care for what the owner says.
+        if before is None or after is None or (before.meta.uid, before.spec) != (after.meta.uid, after.spec):
+            self._wake_all(TASK, self._tasks_by_dataset.get(key, ()))
+
+    def _selection(self, key: Key, _before: ObservedSelection | None, after: ObservedSelection | None) -> None:
+        if after is not None and not self._quiet:
+            self._wake(WorkKey(SELECTION, *key))
+
+    def _namespace(self, key: Key, _before: NamespaceFacts | None, after: NamespaceFacts | None) -> None:
+        name = key[1]
+        if after is None:
+            self.namespace_uids.pop(name, None)
+        else:
+            self.namespace_uids[name] = after.uid
+        self._wake(WorkKey(TEAM, "", name))
+        self._wake_all(DATASET, self._datasets_by_grantee.get(name, ()))
+        self.wake_tasks_of(name)
+        self._wake(ADMISSION_KEY)
+
+    def _node(self, _key: Key, _before: Node | None, _after: Node | None) -> None:
+        self._wake(ADMISSION_KEY)
+
+    def _job(self, key: Key, before: JobFacts | None, after: JobFacts | None) -> None:
+        facts = after or before
+        if facts is None:
+            return
+        uid = facts.run.task.uid
+        if after is None:
+            self._job_deleted(key[0], facts)
+        else:
+            self._task_of_job[after.uid] = uid
+            known = self._jobs_by_task.get(uid)
+            if known is None or known.attempt <= after.attempt:
+                self._jobs_by_task[uid] = after
+            if after.finished or after.uid in self._pods_by_job:
+                self.release(uid)
+            else:
+                self.holdings.hold(uid, key[0], after.amount)
+        self.wake_task(uid)
+
+    def _job_deleted(self, namespace: str, facts: JobFacts) -> None:
+        uid = facts.run.task.uid
+        if self.holdings.active(uid):
+            # Its pod may still be stopping; the quota is free when that is over.
+            self._wake(WorkKey(DRAIN, namespace, uid))
+        if uid not in self.tasks_by_uid:
+            self._forget_job(facts)
+
+    def _pod(self, _key: Key, _before: PodFacts | None, after: PodFacts | None) -> None:
+        # A pod that is removed after its end still says how its attempt ended.
+        if after is None:
+            return
+        self._pods_by_job[after.job_uid] = after
+        uid = self._task_of_job.get(after.job_uid)
+        if uid is not None:
+            self.release(uid)
+            self.wake_task(uid)
+
+    def release(self, task_uid: str) -> None:
+        """The task holds nothing any more."""
+        if self.holdings.release(task_uid):
+            self._wake(ADMISSION_KEY)
+
+    def _forget(self, uid: str) -> None:
+        """The task is deleted; what only it needed goes too."""
+        self.tasks_by_uid.pop(uid, None)
+        self.attempts.pop(uid, None)
+        facts = self._jobs_by_task.get(uid)
+        if facts is None:
+            self.release(uid)
+        elif self.jobs.get((facts.namespace, facts.name)) is None:
+            self._forget_job(facts)
+
+    def _forget_job(self, facts: JobFacts) -> None:
+        self._jobs_by_task.pop(facts.run.task.uid, None)
+        self._task_of_job.pop(facts.uid, None)
+        self._pods_by_job.pop(facts.uid, None)
+
+
+def _grantees(dataset: ObservedDataset | None) -> set[str]:
+    return {grant.namespace for grant in dataset.spec.grants} if dataset is not None and dataset.spec else set()
+
+
+def _discard(index: dict[Any, set[Key]], key: Any, member: Key) -> None:
+    members = index.get(key)
+    if members is not None:
+        members.discard(member)
+        if not members:
+            del index[key]
+
+
+def _read_namespace(raw: dict[str, Any]) -> NamespaceFacts:
+    meta = raw["metadata"]
+    is_team = (meta.get("labels") or {}).get(names.TEAM_LABEL) == "true"
+    team = parse_team(meta["name"], meta["uid"], meta.get("annotations") or {}) if is_team else None
+    return NamespaceFacts(meta["uid"], team)
+
+
+def _read_node(raw: dict[str, Any]) -> Node:
+    offered = raw["status"]["allocatable"]
+    amount = quantity.amount(
+        cpu=offered.get("cpu", "0"), memory=offered.get("memory", "0"), gpu=offered.get(names.GPU_RESOURCE, "0")
+    )
+    ready = any(each["type"] == "Ready" and each["status"] == "True" for each in raw["status"].get("conditions") or ())
+    usable = ready and not (raw.get("spec") or {}).get("unschedulable", False)
+    return Node(raw["metadata"]["name"], amount, usable)

@@ -1,0 +1,122 @@
+"""A list followed by a watch that never gives up and always knows when it last had a sign of life."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from collabspace.kube.client import KubeClient, KubeError
+
+STREAM_SECONDS = 45
+RELIST_SECONDS = 600
+BACKOFF_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+GONE = 410
+log = logging.getLogger(__name__)
+
+
+class Sink(Protocol):
+    """Who is told; kube.cache.Cache is one."""
+
+    def replace(self, items: Iterable[dict[str, Any]], resource_version: str) -> None: ...
+
+    def apply(self, kind: str | None, raw: dict[str, Any]) -> None: ...
+
+
+class Backoff:
+    """Growing, capped and jittered pauses; endless."""
+
+    def __init__(self, steps: tuple[float, ...] = BACKOFF_SECONDS) -> None:
+        self._steps = steps
+        self._failures = 0
+
+    def reset(self) -> None:
+        self._failures = 0
+
+    def next(self) -> float:
+        """Seconds to wait after one more failure."""
+        step = self._steps[min(self._failures, len(self._steps) - 1)]
+        self._failures += 1
+        return step * random.uniform(0.7, 1.3)  # noqa: S311 spreads callers, keeps no secret
+
+
+class Life:
+    """Signs of life of one watch: when it was last served, and when it last tried. A watch that fails and says so is
+    not deaf; one that neither gets nor asks is."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._served = self._tried = self._loop.time()
+
+    def served(self) -> None:
+        self._served = self._tried = self._loop.time()
+
+    def tried(self) -> None:
+        self._tried = self._loop.time()
+
+    def age(self) -> float:
+        """Seconds since the API server last served it."""
+        return self._loop.time() - self._served
+
+    def silence(self) -> float:
+        """Seconds since anything happened, be it a failure."""
+        return self._loop.time() - self._tried
+
+
+class Watch:
+    """Keeps a sink equal to what one path lists. `synced` is set after the first list."""
+
+    def __init__(
+        self, client: KubeClient, name: str, path: str, sink: Sink, params: Mapping[str, str] | None = None
+    ) -> None:
+        self.name = name
+        self.synced = asyncio.Event()
+        self._client = client
+        self._path = path
+        self._sink = sink
+        self._params = dict(params or {})
+        self.life = Life()
+
+    async def run(self) -> None:
+        """Until cancelled. An unreachable or refusing API server is waited for."""
+        backoff = Backoff()
+        while True:
+            try:
+                version = await self.list()
+                backoff.reset()
+                await self._follow(version, backoff)
+            except KubeError as error:
+                self.life.tried()
+                pause = backoff.next()
+                log.warning("list of %s failed (%s %s); again in %.1f s", self.name, error.status, error.reason, pause)
+                await asyncio.sleep(pause)
+
+    async def list(self) -> str:
+        """One full list into the sink; the version from which a watch goes on. Raises KubeError."""
+        listing = await self._client.list(self._path, self._params)
+        version = str(listing["metadata"]["resourceVersion"])
+        self._sink.replace(listing["items"], version)
+        self.life.served()
+        self.synced.set()
+        return version
+
+    async def _follow(self, version: str, backoff: Backoff) -> None:
+        """Watches on from `version`; returns when it is time to list anew: now and then, or when it is too old."""
+        loop = asyncio.get_running_loop()
+        relist_at = loop.time() + RELIST_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 spreads the lists
+        while loop.time() < relist_at:
+            try:
+                async for event in self._client.watch(self._path, version, self._params, STREAM_SECONDS):
+                    self.life.served()
+                    version = event["object"]["metadata"]["resourceVersion"]
+                    if event["type"] != "BOOKMARK":
+                        self._sink.apply(event["type"], event["object"])
+                self.life.served()
+                backoff.reset()
+            except KubeError as error:
+                self.life.tried()
+                if error.status == GONE:
+                    return
+                pause = backoff.next()
+                log.info("watch of %s broke (%s %s); again in %.1f s", self.name, error.status, error.reason, pause)
+                await asyncio.sleep(pause)
