@@ -29,8 +29,10 @@ def _convert(node: Schema, definitions: dict[str, Schema]) -> Schema:
     result: Schema = {key: value for key, value in node.items() if key not in DROPPED}
     if "const" in result:
         result["enum"] = [result.pop("const")]
-    if result.get("default", ...) is None:
-        del result["default"]
+    if "default" in result:
+        result["default"] = _without_nulls(result["default"])
+        if result["default"] is None:
+            del result["default"]
     if "properties" in result:
         result["properties"] = {name: _convert(part, definitions) for name, part in result["properties"].items()}
         result.pop("additionalProperties", None)
@@ -60,6 +62,13 @@ def _inline(node: Schema, definitions: dict[str, Schema]) -> Schema:
         else:
             return node
         node = {**target, **node}
+
+
+def _without_nulls(default: Any) -> Any:
+    """An absent optional field is absent, never null: the API server refuses null where a type is given."""
+    if isinstance(default, dict):
+        return {key: _without_nulls(value) for key, value in default.items() if value is not None}
+    return default
 
 
 def _only(node: Schema, *keys: str) -> Schema:
