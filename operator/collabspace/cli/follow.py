@@ -219,7 +219,7 @@ def _goes_on(tasks: list[Key]) -> str:
 
 def follow_logs(where: Where, tasks: list[Key]) -> bool:
     """The trainer's log of one task until it has ended; whether it succeeded."""
-    from collabspace.cli.logs import follow_task
+    from collabspace.cli.trainer_logs import follow_task
 
     if len(tasks) > 1:
         raise CommandError("--logs follows one task, the file has several", f"Use {command('logs TASK -f')} for each.")

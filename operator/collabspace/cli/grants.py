@@ -1,23 +1,14 @@
 """`grants`: the owner's say over who may use a dataset, for what and until when."""
 
-from collections.abc import Callable
 from typing import Any
 
 import click
 
-from collabspace.api import names
-from collabspace.api.dataset import SharedDataset, Use
-from collabspace.cli import grant_edit, suggest
-from collabspace.cli.cluster import Cluster, parsed, path_of, run
-from collabspace.cli.errors import CommandError, command
+from collabspace.cli import suggest
 from collabspace.cli.options import Where, cluster_options, output_option
-from collabspace.cli.output import Cell, nothing_found, print_document, print_table
 from collabspace.cli.parameters import NameType
-from collabspace.kube import clock
-from collabspace.kube.client import KubeError, Object
 
-TRIES = 8
-STATE_STYLES = {"Active": "green", "Pending": "", "Expired": "yellow"}
+USES = ("Train", "Evaluate", "Serve", "Derive", "Download")
 
 
 @click.group(short_help="Say who may use a dataset, for what and until when.")
@@ -31,36 +22,9 @@ def grants() -> None:
 @output_option("wide", "json", "yaml")
 def list_grants(where: Where, dataset: str | None, output: str | None) -> None:
     """List the grants on one dataset or on all of the namespace."""
+    from collabspace.cli import granting
 
-    async def read(cluster: Cluster) -> tuple[str | None, list[Object]]:
-        if dataset:
-            return cluster.namespace, [await cluster.find(names.SHARED_DATASETS, dataset)]
-        return cluster.scope, await cluster.every(names.SHARED_DATASETS)
-
-    scope, items = run(where, read)
-    given = [(item["metadata"], grant) for item in items for grant in item["spec"].get("grants") or []]
-    if output in ("json", "yaml"):
-        keys = ("namespace", "name")
-        print_document([{"dataset": {key: meta[key] for key in keys}, **grant} for meta, grant in given], output)
-    elif not given:
-        nothing_found(scope)
-    else:
-        _print_grants([parsed(SharedDataset, item) for item in items], where.all_namespaces, output == "wide")
-
-
-def _print_grants(datasets: list[SharedDataset], everywhere: bool, wide: bool) -> None:
-    rows: list[tuple[Cell, ...]] = []
-    for dataset in datasets:
-        states = {state.name: state.state.value for state in dataset.status.grants}
-        for grant in dataset.spec.grants:
-            state = states.get(grant.name, "Pending")
-            row: list[Cell] = [dataset.metadata.namespace] if everywhere else []
-            row += [dataset.metadata.name, grant.name, grant.namespace, ",".join(grant.uses)]
-            row += [grant.not_after or "-", (state, STATE_STYLES.get(state, "red")), grant.purpose]
-            rows.append((*row, grant.agreement, grant.namespace_uid or "-") if wide else tuple(row))
-    headers = ["NAMESPACE"] if everywhere else []
-    headers += ["DATASET", "GRANT", "TO", "USES", "UNTIL", "STATE", "PURPOSE"]
-    print_table([*headers, "AGREEMENT", "NAMESPACE UID"] if wide else headers, rows)
+    granting.show(where, dataset, output)
 
 
 @grants.command()
@@ -72,7 +36,7 @@ def _print_grants(datasets: list[SharedDataset], everywhere: bool, wide: bool) -
     "--use",
     "uses",
     multiple=True,
-    type=click.Choice([use.value for use in Use], case_sensitive=False),
+    type=click.Choice(USES, case_sensitive=False),
     help="What for; repeat it for several. Train and Evaluate: by trainer pods only.",
 )
 @click.option("--until", help="Last day (2026-12-31), moment (RFC 3339) or length (30d); 'never' removes the end.")
@@ -86,29 +50,9 @@ def add(where: Where, dataset: str, to: str, **typed: Any) -> None:
 
     The grant binds to the namespace as it is now: one that is deleted and made again gets nothing.
     """
-    until: str | None = typed["until"]
-    end = grant_edit.end_of(until, clock.now()) if until else None
-    wish = grant_edit.Wish(
-        name=typed["grant_name"] or to,
-        namespace=to,
-        uses=typed["uses"],
-        not_after=end,
-        ends=until is None or end is not None,
-        purpose=typed["purpose"],
-        agreement=typed["agreement"],
-    )
+    from collabspace.cli import granting
 
-    async def grant(cluster: Cluster) -> tuple[str, str]:
-        if to == cluster.namespace:
-            raise CommandError(f"namespace {to} owns {dataset} and needs no grant", "Name the other team with --to.")
-        uid = typed["namespace_uid"] or str((await cluster.existing_namespace(to))["metadata"]["uid"])
-        verb = await _edit(cluster, dataset, lambda existing: grant_edit.granted(existing, wish, uid))
-        return verb, cluster.namespace
-
-    verb, owner = run(where, grant)
-    click.echo(f"shareddataset.{names.GROUP}/{dataset} grant/{wish.name} {verb}")
-    if verb != "unchanged":
-        click.echo(f"Take it back: {command(f'grants revoke {dataset} {wish.name} -n {owner}')}", err=True)
+    granting.add(where, dataset, to, typed)
 
 
 @grants.command()
@@ -120,45 +64,6 @@ def revoke(where: Where, dataset: str, name: str | None, to: str | None) -> None
     """Take back a grant on DATASET, by its NAME or by the namespace it was given to. New reads end at once."""
     if (name is None) == (to is None):
         raise click.UsageError("give the grant's NAME or --to NAMESPACE, one of them")
-    removed: list[Object] = []
+    from collabspace.cli import granting
 
-    def without(existing: list[Object]) -> tuple[list[Object], str]:
-        removed[:] = [grant for grant in existing if name == grant["name"] or to == grant["namespace"]]
-        if not removed:
-            there = ", ".join(f"{grant['name']} (to {grant['namespace']})" for grant in existing) or "none"
-            wanted = f"named {name}" if name else f"to namespace {to}"
-            raise CommandError(f"dataset {dataset} has no grant {wanted}", f"Its grants: {there}.")
-        return [grant for grant in existing if grant not in removed], "revoked"
-
-    async def take_back(cluster: Cluster) -> str:
-        await _edit(cluster, dataset, without)
-        return cluster.namespace
-
-    owner = run(where, take_back)
-    for grant in removed:
-        click.echo(f"shareddataset.{names.GROUP}/{dataset} grant/{grant['name']} revoked")
-    click.echo("New reads are refused from now on; results that were trained already stay. To undo:", err=True)
-    for grant in removed:
-        click.echo(f"  {command(grant_edit.undo(dataset, owner, grant))}", err=True)
-
-
-async def _edit(cluster: Cluster, dataset: str, change: Callable[[list[Object]], tuple[list[Object], str]]) -> str:
-    """Writes the changed list of grants, read again and changed again when somebody else was faster."""
-    path = path_of(names.SHARED_DATASETS, cluster.namespace, dataset)
-    for _ in range(TRIES):
-        item = await cluster.find(names.SHARED_DATASETS, dataset)
-        existing: list[Object] = item["spec"].get("grants") or []
-        changed, verb = change(existing)
-        if changed == existing:
-            return "unchanged"
-        version = {"resourceVersion": item["metadata"]["resourceVersion"]}
-        try:
-            await cluster.client.merge(path, {"metadata": version, "spec": {"grants": changed}})
-        except KubeError as error:
-            if error.status != 409:
-                raise
-            continue
-        return verb
-    raise CommandError(
-        f"dataset {dataset} changes all the time: {TRIES} tries to write it met a newer one", "Try again."
-    )
+    granting.revoke(where, dataset, name, to)

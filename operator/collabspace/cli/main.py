@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from collabspace.cli.errors import EXIT_INTERRUPTED, EXIT_USAGE, CommandError, Interrupted
 
@@ -41,6 +42,13 @@ class Root(click.Group):
         module, attribute, _ = COMMANDS[name]
         found: click.Command = getattr(import_module(f"collabspace.cli.{module}"), attribute)
         return found
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Names and first lines of help as above, so that a press of Tab imports no command."""
+        offered = [
+            CompletionItem(name, help=text) for name, (_, _, text) in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return offered or click.Command.shell_complete(self, context, incomplete)
 
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

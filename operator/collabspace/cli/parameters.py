@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 NAME = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 DURATION = re.compile(r"^([0-9]{1,7})(s|m|h|d)?$")
@@ -110,3 +111,25 @@ class SettingType(click.ParamType[tuple[str, str]]):
         if not (key and equals and text):
             self.fail(f"{str(value)[:80]!r}: give key=value, for example learningRate=1e-4", param, context)
         return key, text
+
+
+class ReasonType(click.ParamType[str]):
+    """A reason of a condition, in any case."""
+
+    name = "reason"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        from collabspace.api.conditions import Reason
+
+        known = {reason.value.lower(): reason.value for reason in Reason}
+        found = known.get(str(value).lower())
+        if found is None:
+            self.fail(f"{str(value)[:64]!r} is no reason; there are {', '.join(known.values())}", param, context)
+        return found
+
+    def shell_complete(
+        self, _context: click.Context, _param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        from collabspace.api.conditions import Reason
+
+        return [CompletionItem(reason.value) for reason in Reason if reason.value.startswith(incomplete)]

@@ -1,41 +1,17 @@
 """`push`: check a file or folder and publish it as a new version of a dataset."""
 
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from collabspace.api import names
-from collabspace.api.dataset import DatasetSpec, SharedDataset
-from collabspace.api.manifest import ColumnSchema, DatasetFormat, Split, TargetColumn, TargetKind
 from collabspace.cli import suggest
-from collabspace.cli.broker import UPLOAD_PATIENCE_SECONDS, answers_explained, connect
-from collabspace.cli.cluster import FIELD_MANAGER, Cluster, parsed, path_of, run
-from collabspace.cli.errors import CommandError, command, leaving
 from collabspace.cli.options import Where, cluster_options
-from collabspace.cli.output import Cell, plain, print_table, size
 from collabspace.cli.parameters import NameType
-from collabspace.cli.transfer import Bar
-from collabspace.client.protocol import UploadTarget
-from collabspace.formats.iob import TagScheme
-from collabspace.formats.problem import FormatError
-from collabspace.formats.push import Prepared, prepare
-from collabspace.formats.split import SplitRule
-from collabspace.kube.client import KubeError
 
-UNBORN = "not-created-yet"
-
-
-@dataclass(frozen=True)
-class Found:
-    """The dataset to push to; `uid` is UNBORN when it is still to be made."""
-
-    namespace: str
-    uid: str
-    spec: DatasetSpec
+FORMATS = ("TokenClassification", "TextClassification", "TextPairs", "Tabular", "Interactions", "Documents", "Model")
+TARGET_KINDS = ("Class", "Number")
+TAG_SCHEMES = ("iob2", "iob1", "bioes")
 
 
 @click.command(short_help="Check a file or folder and publish it as a new version of a dataset.")
@@ -45,20 +21,20 @@ class Found:
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice([each.value for each in DatasetFormat], case_sensitive=False),
+    type=click.Choice(FORMATS, case_sensitive=False),
     help="What the data is, with --create.",
 )
 @click.option("--target", help="Column to predict, with --create and Tabular.")
 @click.option(
     "--target-kind",
-    type=click.Choice([kind.value for kind in TargetKind], case_sensitive=False),
-    default=TargetKind.CLASS.value,
+    type=click.Choice(TARGET_KINDS, case_sensitive=False),
+    default="Class",
     show_default=True,
     help="Class: a category. Number: a quantity.",
 )
 @click.option(
     "--tags",
-    type=click.Choice(["iob2", "iob1", "bioes"]),
+    type=click.Choice(TAG_SCHEMES),
     default="iob2",
     show_default=True,
     help="How entities are tagged in CoNLL files; stored as iob2.",
@@ -72,18 +48,9 @@ def push(where: Where, dataset: str, path: Path, **flags: Any) -> None:
     Pushing the same data again changes nothing.
     """
     wished = _wished(flags)
-    found = run(where, lambda cluster: _find(cluster, dataset, wished))
-    with tempfile.TemporaryDirectory(prefix="collabspace-push-") as scratch:
-        folder = Path(scratch, "version")
-        prepared = _prepare(path, folder, found, flags["tags"])
-        _show(prepared)
-        if flags["dry_run"]:
-            click.echo(f"{path} can be published; nothing was sent.", err=True)
-            return
-        if found.uid == UNBORN:
-            found = replace(found, uid=run(where, lambda cluster: _create(cluster, dataset, wished)))
-            click.echo(f"shareddataset.{names.GROUP}/{dataset} created")
-        _send(where, dataset, found, prepared, folder)
+    from collabspace.cli import publishing
+
+    publishing.push(where, dataset, path, publishing.Wish(wished, flags["tags"], flags["dry_run"]))
 
 
 def _wished(flags: dict[str, Any]) -> dict[str, Any] | None:
@@ -95,121 +62,8 @@ def _wished(flags: dict[str, Any]) -> dict[str, Any] | None:
     if not flags["format_name"]:
         raise click.UsageError("--create needs --format")
     spec: dict[str, Any] = {"format": flags["format_name"]}
-    if flags["format_name"] == DatasetFormat.TABULAR:
+    if flags["format_name"] == "Tabular":
         if not flags["target"]:
             raise click.UsageError("--format Tabular needs --target COLUMN")
         spec["contract"] = {"target": {"column": flags["target"], "kind": flags["target_kind"]}}
     return spec
-
-
-async def _find(cluster: Cluster, name: str, wished: dict[str, Any] | None) -> Found:
-    path = path_of(names.SHARED_DATASETS, cluster.namespace, name)
-    try:
-        dataset = parsed(SharedDataset, await cluster.client.get(path))
-    except KubeError as error:
-        if error.status != 404 or error.reason != "NotFound":
-            raise
-        if wished is None:
-            again = command(f"push {name} PATH -n {cluster.namespace} --create --format FORMAT")
-            what = f"shareddataset {name} not found in namespace {cluster.namespace}"
-            raise CommandError(what, f"Make it and push in one: {again}.") from error
-        return Found(cluster.namespace, UNBORN, DatasetSpec.model_validate(wished))
-    if wished and dataset.spec.format != wished["format"]:
-        what = f"dataset {name} is there already, with format {dataset.spec.format}, not {wished['format']}"
-        raise CommandError(what, "A format cannot change; publish under another name.")
-    return Found(cluster.namespace, dataset.metadata.uid, dataset.spec)
-
-
-async def _create(cluster: Cluster, name: str, spec: dict[str, Any] | None) -> str:
-    body = {
-        "apiVersion": names.API_VERSION,
-        "kind": "SharedDataset",
-        "metadata": {"name": name, "namespace": cluster.namespace},
-        "spec": spec,
-    }
-    params = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
-    made = await cluster.client.create(path_of(names.SHARED_DATASETS, cluster.namespace), body, params)
-    return str(made["metadata"]["uid"])
-
-
-def _prepare(path: Path, folder: Path, found: Found, tags: TagScheme) -> Prepared:
-    """Checked and converted into `folder`. Raises CommandError after every problem was printed."""
-    contract = found.spec.contract
-    target = TargetColumn(column=contract.target.column, kind=contract.target.kind) if contract.target else None
-    columns = [ColumnSchema(name=column.name, kind=column.kind) for column in contract.columns]
-    try:
-        with Bar("checking") as bar:
-            return prepare(
-                path,
-                found.spec.format,
-                folder,
-                owner_uid=found.uid,
-                split=_split_rule(found.spec),
-                target=target,
-                columns=columns,
-                tags=tags,
-                progress=bar.advance,
-            )
-    except FormatError as error:
-        for problem in error.problems:
-            click.echo(str(problem), err=True)
-        count = len(error.problems) + error.more
-        more = f" ({error.more} not shown)" if error.more else ""
-        what = f"{path} was not published: {count} problem{'s' if count > 1 else ''}{more}"
-        raise CommandError(what, "Correct and push again; nothing was sent.") from error
-    except OSError as error:
-        raise CommandError(
-            f"{error.filename or path} cannot be read: {error.strerror}", "Check the path and its rights."
-        ) from error
-
-
-def _split_rule(spec: DatasetSpec) -> SplitRule:
-    splits = spec.splits
-    return SplitRule(
-        mode=splits.mode.value,
-        train_percent=splits.train_percent,
-        validation_percent=splits.validation_percent,
-        test_percent=splits.test_percent,
-        group_by=splits.group_by,
-        seed=splits.seed,
-    )
-
-
-def _show(prepared: Prepared) -> None:
-    manifest = prepared.manifest
-    if prepared.counts:
-        print_table(*count_table(prepared.counts, prepared.label_counts))
-    click.echo(
-        f"{manifest.records} records, {size(manifest.size)} in {len(manifest.files)} files; "
-        f"split: {manifest.split_mode}"
-    )
-    for warning in prepared.warnings:
-        click.echo(f"warning: {plain(warning)}", err=True)
-
-
-def count_table(
-    counts: dict[Split, int], label_counts: dict[Split, dict[str, int]]
-) -> tuple[tuple[str, ...], list[tuple[Cell, ...]]]:
-    """Headers and rows: records of each split, then each label's entities or records in each split."""
-    splits = [split for split in Split if split in counts]
-    labels = sorted({label for split in splits for label in label_counts.get(split, {})})
-    rows: list[tuple[Cell, ...]] = [(("records", "bold"), *(str(counts[split]) for split in splits))]
-    for label in labels:
-        rows.append((plain(label), *(str(label_counts.get(split, {}).get(label, 0)) for split in splits)))
-    return ("", *(split.upper() for split in splits)), rows
-
-
-def _send(where: Where, dataset: str, found: Found, prepared: Prepared, folder: Path) -> None:
-    manifest = prepared.manifest.model_copy(update={"owner_uid": found.uid})
-    target = UploadTarget(kind="Dataset", namespace=found.namespace, name=dataset, uid=found.uid)
-    again = "Nothing is lost: the same command goes on where it stopped."
-    with (
-        connect(where, names.PUBLISHER_ACCOUNT, UPLOAD_PATIENCE_SECONDS) as client,
-        answers_explained(),
-        leaving(again),
-        Bar("uploading") as bar,
-    ):
-        progress: Callable[[int, int], None] = bar.advance
-        committed = client.push(target, manifest, folder, progress)
-    click.echo(f"shareddataset.{names.GROUP}/{dataset} {'pushed' if committed.created else 'unchanged'}")
-    click.echo(committed.digest)

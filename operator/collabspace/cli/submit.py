@@ -1,29 +1,13 @@
-"""`submit`: hand in a task, from flags or from a file, checked before it is sent."""
+"""`submit`: hand in a task, from flags or from a file."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
-from collabspace.api import names
-from collabspace.api.catalogue import Catalogue, Method, catalogue
-from collabspace.api.conditions import ConditionType
-from collabspace.api.task import CollabTask
 from collabspace.cli import suggest
-from collabspace.cli.cluster import FIELD_MANAGER, Cluster, parsed, path_of, run
-from collabspace.cli.errors import CommandError, command
 from collabspace.cli.options import Where, cluster_options
-from collabspace.cli.output import as_yaml
-from collabspace.cli.parameters import DatasetChoice, DatasetType, NameType, ReferenceType, SettingType
-from collabspace.cli.task_manifest import Typed, build, check
-from collabspace.cli.task_state import state_of, status_of
-from collabspace.kube.client import KubeError, Object
-
-MAX_FILE_BYTES = 3 * 1024 * 1024
-SERVER_WRITES = frozenset({"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink"})
-STRICT = {"fieldValidation": "Strict", "fieldManager": FIELD_MANAGER}
+from collabspace.cli.parameters import DatasetType, NameType, ReferenceType, SettingType
 
 
 class SubmitCommand(click.Command):
@@ -31,25 +15,10 @@ class SubmitCommand(click.Command):
 
     def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_epilog(context, formatter)
+        from collabspace.api.catalogue import catalogue
+        from collabspace.cli.catalogue_text import catalogue_text
+
         formatter.write(catalogue_text(catalogue()))
-
-
-def catalogue_text(known: Catalogue) -> str:
-    """Tasks, their methods and the methods' parameters with defaults and bounds, for people."""
-    lines = [""]
-    for task in known.tasks:
-        lines += [f"{task.name}: {task.description}", f"  metrics: {', '.join(task.metrics)}"]
-        for method in task.methods:
-            lines += _method_lines(method)
-    return "\n".join(lines) + "\n"
-
-
-def _method_lines(method: Method) -> list[str]:
-    lines = [f"  {method.name}: {method.description}"]
-    for parameter in method.parameters:
-        bounds = "|".join(parameter.choices) or f"{parameter.minimum or ''}..{parameter.maximum or ''}"
-        lines.append(f"    {f'{parameter.name}={parameter.default}':<32} {bounds}")
-    return lines
 
 
 @click.command(cls=SubmitCommand, short_help="Hand in a training task.", epilog="What can be trained:")
@@ -110,137 +79,6 @@ def submit(
 
     With --watch, --wait or --logs the exit code is 0 when every task succeeded and 1 when one ended badly.
     """
-    documents = _documents(name, filename, flags)
+    from collabspace.cli import submission
 
-    async def send(cluster: Cluster) -> list[Object]:
-        prepared = [
-            _placed(document, cluster, filename) if document else await _built(cluster, str(name), flags)
-            for document in documents
-        ]
-        for document in prepared:
-            check(document, catalogue())
-        for document in prepared:
-            await _create(cluster, document, dry_run=True)
-        return prepared if dry_run else [await _send(cluster, document) for document in prepared]
-
-    sent = run(where, send)
-    if dry_run:
-        click.echo("\n---\n".join(as_yaml(document) for document in sent))
-        return
-    for item in sent:
-        meta = item["metadata"]
-        click.echo(f"collabtask.{names.GROUP}/{meta['name']} {item['verb']}")
-        if not follow:
-            click.echo(f"Follow it: {command('get {} -n {} -w'.format(meta['name'], meta['namespace']))}", err=True)
-    if follow:
-        _follow(where, [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in sent], follow)
-
-
-def _typed(name: str | None, flags: dict[str, Any]) -> Typed:
-    """Raises UsageError naming what is missing."""
-    datasets: tuple[DatasetChoice, ...] = flags["datasets"]
-    needed: dict[str, object] = {"NAME": name}
-    if not flags["like"]:
-        needed |= {"--task": flags["task"], "--method": flags["method"], "--dataset": datasets}
-    missing = [flag for flag, value in needed.items() if not value]
-    if missing:
-        raise click.UsageError(f"missing {', '.join(missing)}; or give a manifest with -f FILE")
-    rest = {key: flags[key] for key in ("model", "random_init", "seed", "priority", "cpu", "memory", "gpus")}
-    settings, gates = dict(flags["settings"]), dict(flags["gates"])
-    return Typed(str(name), flags["task"], flags["method"], datasets, settings, gates=gates, **rest)
-
-
-async def _built(cluster: Cluster, name: str, flags: dict[str, Any]) -> Object:
-    like = None
-    if flags["like"]:
-        like = (await cluster.find(names.COLLAB_TASKS, flags["like"]))["spec"]
-    return build(_typed(name, flags), cluster.namespace, catalogue(), like)
-
-
-def _documents(name: str | None, filename: Path | None, flags: dict[str, Any]) -> list[Object | None]:
-    """What the file holds; one None when flags say it, to be built once the namespace is known."""
-    if filename is None:
-        _typed(name, flags)
-        return [None]
-    if name or any(flags.values()):
-        raise click.UsageError("give either -f FILE or NAME with flags, not both; edit the file instead")
-    try:
-        text = sys.stdin.read(MAX_FILE_BYTES + 1) if str(filename) == "-" else _read(filename)
-        found = [document for document in yaml.safe_load_all(text) if document is not None]
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{filename} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{filename}:{mark.line + 1}" if mark else str(filename)
-        problem = getattr(error, "problem", None) or "not readable"
-        raise CommandError(f"{place}: no valid YAML ({problem})", "Correct the line.") from error
-    if not found:
-        raise CommandError(f"{filename} holds no object", f"An example: {command('submit ... --dry-run')} prints one.")
-    for number, document in enumerate(found, 1):
-        if not isinstance(document, dict):
-            raise CommandError(f"{filename}: document {number} is no object", "It begins with apiVersion and kind.")
-    return list(found)
-
-
-def _read(path: Path) -> str:
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise CommandError(
-            f"{path} is larger than {MAX_FILE_BYTES} bytes", "A manifest of tasks is small; check the name."
-        )
-    return path.read_text(encoding="utf-8")
-
-
-def _placed(document: Object, cluster: Cluster, filename: Path | None) -> Object:
-    """The document with the namespace in it and without what only a server writes, so that `get -o yaml` can be read.
-
-    As with kubectl, -n must not contradict what the file says.
-    """
-    metadata = document.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    said = metadata.get("namespace")
-    if said and cluster.where.namespace not in (None, said):
-        what = f"{filename} says namespace {said}, the command says -n {cluster.where.namespace}"
-        raise CommandError(what, "Leave one of them away.")
-    kept = {key: value for key, value in metadata.items() if key not in SERVER_WRITES}
-    rest = {key: value for key, value in document.items() if key != "status"}
-    return {**rest, "metadata": {**kept, "namespace": said or cluster.namespace}}
-
-
-async def _create(cluster: Cluster, document: Object, *, dry_run: bool) -> Object:
-    path = path_of(names.COLLAB_TASKS, document["metadata"]["namespace"])
-    try:
-        return await cluster.client.create(path, document, STRICT | ({"dryRun": "All"} if dry_run else {}))
-    except KubeError as error:
-        if dry_run and error.status == 409 and error.reason == "AlreadyExists":
-            return document
-        raise
-
-
-async def _send(cluster: Cluster, document: Object) -> Object:
-    """Creates the task, or corrects one that was not accepted. The answer has what happened as `verb`."""
-    try:
-        return {**await _create(cluster, document, dry_run=False), "verb": "created"}
-    except KubeError as error:
-        if error.status != 409 or error.reason != "AlreadyExists":
-            raise
-    name, namespace = document["metadata"]["name"], document["metadata"]["namespace"]
-    existing = parsed(CollabTask, await cluster.find(names.COLLAB_TASKS, name, namespace))
-    if status_of(existing, ConditionType.ACCEPTED) == "True":
-        raise CommandError(
-            f"task {name} exists already in namespace {namespace} ({state_of(existing)}) and its spec is frozen",
-            f"Choose another name, or delete it first: kubectl delete collabtask {name} -n {namespace}.",
-        )
-    path = path_of(names.COLLAB_TASKS, namespace, name)
-    version = existing.metadata.resource_version
-    body = {**document, "metadata": {**document["metadata"], "resourceVersion": version}}
-    answer = await cluster.client.replace(path, body)
-    changed = answer["metadata"]["resourceVersion"] != version
-    return {**answer, "verb": "configured" if changed else "unchanged"}
-
-
-def _follow(where: Where, tasks: list[tuple[str, str]], how: str) -> None:
-    from collabspace.cli.follow import follow_logs, until_ended, watch_live
-
-    ended_well = {"watch": watch_live, "wait": until_ended, "logs": follow_logs}[how](where, tasks)
-    if not ended_well:
-        raise SystemExit(1)
+    submission.submit(where, name, filename, submission.How(dry_run, follow), flags)

@@ -122,7 +122,7 @@ def check(document: Object, catalogue: Catalogue) -> None:
 
 
 def _refuse_floats(name: str, spec: object) -> None:
-    """The API has no floats; YAML makes one of every number with a point. Raises CommandError that says how to write it."""
+    """The API has no floats; YAML makes one of every number with a point. Raises CommandError."""
     parameters = spec.get("parameters") if isinstance(spec, dict) else None
     for key, value in parameters.items() if isinstance(parameters, dict) else ():
         if isinstance(value, float):

@@ -1,0 +1,111 @@
+"""The ledger read and verified at the broker, printed as rows."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import click
+
+from collabspace.api import names
+from collabspace.cli.broker import answers_explained, connect
+from collabspace.cli.cluster import run
+from collabspace.cli.errors import CommandError
+from collabspace.cli.options import Where
+from collabspace.cli.output import Cell, nothing_found, plain, print_document, print_table, short, size
+from collabspace.client.client import BrokerClient
+from collabspace.client.protocol import ChainVerdict, Decision, LedgerRecord
+
+PAGE = 500
+HEADERS = ("TIME", "EVENT", "DECISION", "REASON", "NAMESPACE", "CLAIMED BY", "TASK", "DATASET", "USE", "GRANT", "BYTES")
+WIDE_HEADERS = ("VERSION", "ACCOUNT", "POD", "CHAIN", "HASH")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which records: None and False choose all."""
+
+    dataset: str | None
+    task: str | None
+    denied: bool
+    limit: int
+
+
+def show(where: Where, choice: Choice, output: str | None) -> None:
+    """Prints the newest records that fit."""
+    with connect(where, names.READER_ACCOUNT) as client, answers_explained():
+        chosen = (each for each in pages(client, choice.dataset) if _fits(each, choice))
+        records = list(itertools.islice(chosen, choice.limit))
+    if output in ("json", "yaml"):
+        print_document([record.model_dump(mode="json", by_alias=True) for record in records], output)
+    elif not records:
+        nothing_found(where.namespace)
+    else:
+        wide = output == "wide"
+        print_table(HEADERS + WIDE_HEADERS if wide else HEADERS, [record_row(record, wide=wide) for record in records])
+
+
+def pages(client: BrokerClient, dataset: str | None) -> Iterator[LedgerRecord]:
+    """Every record that the caller may see, newest first, read as far as it is asked for."""
+    before: int | None = None
+    while True:
+        page = client.ledger(before=before, limit=PAGE, dataset=dataset)
+        yield from page.records
+        if page.next is None:
+            return
+        before = page.next
+
+
+def _fits(record: LedgerRecord, choice: Choice) -> bool:
+    return (choice.task is None or record.task == choice.task) and (
+        not choice.denied or record.decision is Decision.DENIED
+    )
+
+
+def record_row(record: LedgerRecord, *, wide: bool = False) -> tuple[Cell, ...]:
+    """One record as cells of HEADERS, and of WIDE_HEADERS."""
+    style = "red" if record.decision is Decision.DENIED else "green"
+    attempt = f" ({record.attempt})" if record.attempt else ""
+    row: tuple[Cell, ...] = (
+        record.time,
+        record.event,
+        (record.decision.value, style),
+        record.reason,
+        record.namespace,
+        record.claimed_by or "-",
+        f"{record.task}{attempt}" if record.task else "-",
+        record.dataset or "-",
+        record.use or "-",
+        record.grant or "-",
+        "-" if record.bytes is None else size(record.bytes),
+    )
+    if not wide:
+        return row
+    return (*row, short(record.version), record.account, record.pod or "-", record.chain, record.hash[:12])
+
+
+def verify(where: Where, dataset: str | None, output: str | None) -> None:
+    """Prints the verdict on every chain in sight, or on that of the dataset. Raises CommandError when one is broken."""
+    uid = ""
+    if dataset:
+        found = run(where, lambda cluster: cluster.find(names.SHARED_DATASETS, dataset))
+        uid = str(found["metadata"]["uid"])
+    with connect(where, names.READER_ACCOUNT) as client, answers_explained():
+        verdict = client.verify_ledger()
+    chains = [chain for chain in verdict.chains if not uid or chain.chain == uid]
+    if output:
+        print_document([chain.model_dump(mode="json", by_alias=True) for chain in chains], output)
+    elif chains:
+        print_table(("CHAIN", "RECORDS", "VERDICT", "HEAD"), [_chain_row(chain) for chain in chains])
+    elif dataset:
+        click.echo(f"Dataset {dataset} has no record yet: nobody asked for it and nothing was pushed.", err=True)
+    broken = [chain for chain in chains if not chain.ok]
+    if broken:
+        named = "; ".join(f"chain {chain.chain}: {plain(chain.problem or 'broken')}" for chain in broken)
+        raise CommandError(
+            f"the ledger was changed: {named}", "Compare with a backup, and ask who has access to its database."
+        )
+
+
+def _chain_row(chain: ChainVerdict) -> tuple[Cell, ...]:
+    verdict: Cell = ("intact", "green") if chain.ok else (f"BROKEN: {chain.problem or ''}", "bold red")
+    return chain.chain, str(chain.records), verdict, chain.head[:12]
