@@ -1,0 +1,110 @@
+"""What every store must do. A back end is put through it by a subclass whose fixture `store` gives an empty one."""
+
+import hashlib
+import threading
+from pathlib import Path
+
+import pytest
+
+from collabspace.broker.store import BadKeyError, Store
+
+OWNER = "0a1b2c3d-0000-4000-8000-000000000001"
+OTHER = "0a1b2c3d-0000-4000-8000-000000000002"
+HOSTILE = ["", ".", "..", "../x", "a/b", "/etc", "A-B", "x" * 65, "a\x00b", "a\n", "é", "a.b", "-a"]
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def put(store: Store, folder: Path, content: bytes, owner: str = OWNER) -> str:
+    source = folder / "incoming"
+    source.write_bytes(content)
+    store.put_blob(owner, sha256(content), source)
+    return sha256(content)
+
+
+class StoreSuite:
+    """Tests of the protocol, free of any back end's own words."""
+
+    def test_a_blob_is_read_back_equal(self, store: Store, tmp_path: Path) -> None:
+        name = put(store, tmp_path, b"twelve bytes")
+        assert store.blob_size(OWNER, name) == 12
+        with store.open_blob(OWNER, name) as blob:
+            assert blob.read() == b"twelve bytes"
+            blob.seek(7)
+            assert blob.read() == b"bytes"
+
+    def test_an_empty_blob_is_a_blob(self, store: Store, tmp_path: Path) -> None:
+        assert store.blob_size(OWNER, put(store, tmp_path, b"")) == 0
+
+    def test_putting_a_blob_twice_leaves_one(self, store: Store, tmp_path: Path) -> None:
+        assert put(store, tmp_path, b"same") == put(store, tmp_path, b"same")
+        assert store.blob_size(OWNER, sha256(b"same")) == 4
+
+    def test_the_source_of_a_blob_is_taken_over(self, store: Store, tmp_path: Path) -> None:
+        put(store, tmp_path, b"x")
+        assert not (tmp_path / "incoming").exists()
+
+    def test_a_blob_of_one_owner_is_not_there_for_another(self, store: Store, tmp_path: Path) -> None:
+        name = put(store, tmp_path, b"private")
+        assert store.blob_size(OTHER, name) is None
+        with pytest.raises(FileNotFoundError):
+            store.open_blob(OTHER, name)
+
+    def test_an_exposed_blob_is_a_file_with_its_bytes(self, store: Store, tmp_path: Path) -> None:
+        name = put(store, tmp_path, b"shown")
+        # Links need one disk: the view lies beside the store, as the broker places it.
+        target = tmp_path / "view" / "deep" / "file"
+        store.expose(OWNER, name, target)
+        assert target.read_bytes() == b"shown"
+
+    def test_a_manifest_is_created_once_and_never_changed(self, store: Store) -> None:
+        digest = "sha256:" + sha256(b"one")
+        assert store.put_manifest(OWNER, digest, b"one")
+        assert not store.put_manifest(OWNER, digest, b"two")
+        assert store.read_manifest(OWNER, digest) == b"one"
+
+    def test_of_many_writers_of_one_manifest_exactly_one_creates_it(self, store: Store) -> None:
+        digest = "sha256:" + sha256(b"raced")
+        created: list[bool] = []
+        barrier = threading.Barrier(8)
+
+        def write(number: int) -> None:
+            barrier.wait()
+            created.append(store.put_manifest(OWNER, digest, str(number).encode()))
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(created) == [False] * 7 + [True]
+
+    def test_a_manifest_that_is_not_there_is_none(self, store: Store) -> None:
+        assert store.read_manifest(OWNER, "sha256:" + "0" * 64) is None
+        assert store.versions(OWNER) == []
+
+    def test_versions_are_listed_newest_first_under_their_owner(self, store: Store) -> None:
+        digests = ["sha256:" + sha256(str(number).encode()) for number in range(4)]
+        for digest in digests:
+            store.put_manifest(OWNER, digest, b"{}")
+        store.put_manifest(OTHER, digests[0], b"{}")
+        assert [version.digest for version in store.versions(OWNER)] == digests[::-1]
+        assert list(store.owners()) == [OWNER, OTHER]
+
+    @pytest.mark.parametrize("owner", HOSTILE)
+    def test_an_owner_that_is_no_uid_is_refused_before_any_path_is_made(self, store: Store, owner: str) -> None:
+        with pytest.raises(BadKeyError):
+            store.read_manifest(owner, "sha256:" + "0" * 64)
+        with pytest.raises(BadKeyError):
+            store.blob_size(owner, "0" * 64)
+
+    @pytest.mark.parametrize("name", ["", "..", "0" * 63, "0" * 65, "g" * 64, "../" + "0" * 61, "0" * 64 + "\n"])
+    def test_a_name_that_is_no_hash_is_refused_before_any_path_is_made(self, store: Store, name: str) -> None:
+        with pytest.raises(BadKeyError):
+            store.open_blob(OWNER, name)
+        with pytest.raises(BadKeyError):
+            store.put_manifest(OWNER, "sha256:" + name, b"{}")
+        with pytest.raises(BadKeyError):
+            store.put_manifest(OWNER, name, b"{}")

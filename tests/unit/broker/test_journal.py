@@ -1,0 +1,91 @@
+"""Many callers, one ledger: every first refusal at once, a flood as one record, and never a loss in silence."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from collabspace.broker.journal import Journal
+from collabspace.broker.ledger import CLOSED, DENIED, OPENED, Entry, Ledger
+from collabspace.broker.refusal import Undecided
+from collabspace.client.protocol import Decision
+
+DENIAL = Entry(DENIED, Decision.DENIED, "GrantMissing", namespace="out", account="t", dataset_uid="uid-notes")
+
+
+class Desk:
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.ledger = Ledger(f"sqlite:///{file}")
+        self.heard: list[Entry] = []
+        self.journal = Journal(self.ledger, lambda entry, head, time: self.heard.append(entry))
+
+    def rows(self) -> list[tuple[str, str, int]]:
+        with closing(sqlite3.connect(self.file)) as connection:
+            return connection.execute("SELECT event, reason, repeats FROM access ORDER BY sequence").fetchall()
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    made = Desk(tmp_path / "ledger.db")
+    made.journal.start()
+    yield made
+    await made.journal.close()
+    made.ledger.close()
+
+
+async def test_a_record_is_in_the_file_when_the_call_returns(desk: Desk) -> None:
+    await desk.journal.record(DENIAL.but(event=OPENED))
+    assert desk.rows() == [("Opened", "GrantMissing", 1)]
+
+
+async def test_many_records_at_once_keep_their_order_and_make_one_good_chain(desk: Desk) -> None:
+    entries = [DENIAL.but(event=CLOSED, bytes=number) for number in range(500)]
+    hashes = await asyncio.gather(*(desk.journal.record(entry) for entry in entries))
+    assert len(set(hashes)) == 500
+    assert [entry.bytes for entry in desk.heard] == list(range(500))
+    verdict = desk.ledger.verify("uid-notes")
+    assert (verdict.ok, verdict.records, verdict.head) == (True, 500, hashes[-1])
+
+
+async def test_a_flood_of_equal_refusals_is_one_record_and_its_count(desk: Desk) -> None:
+    await asyncio.gather(*(desk.journal.deny(DENIAL) for _ in range(1000)))
+    assert desk.rows() == [("Denied", "GrantMissing", 1)]
+    await desk.journal.settle_floods(all_of_them=True)
+    assert desk.rows() == [("Denied", "GrantMissing", 1), ("Denied", "GrantMissing", 999)]
+
+
+async def test_refusals_that_differ_have_a_record_each_at_once(desk: Desk) -> None:
+    for changes in ({}, {"reason": "GrantExpired"}, {"namespace": "b"}, {"account": "c"}, {"dataset_uid": "uid-x"}):
+        await desk.journal.deny(DENIAL.but(**changes))
+    assert len(desk.rows()) == 5
+
+
+async def test_what_was_only_counted_is_written_at_the_end(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "ledger.db")
+    desk.journal.start()
+    for _ in range(3):
+        await desk.journal.deny(DENIAL)
+    await desk.journal.close()
+    desk.ledger.close()
+    assert [row[2] for row in desk.rows()] == [1, 2]
+
+
+async def test_without_a_ledger_nobody_gets_an_answer_and_afterwards_all_goes_on(desk: Desk) -> None:
+    with closing(sqlite3.connect(desk.file)) as connection:
+        connection.execute("ALTER TABLE access RENAME TO away")
+        connection.commit()
+        answers = await asyncio.gather(
+            desk.journal.record(DENIAL),
+            desk.journal.deny(DENIAL),
+            desk.journal.deny(DENIAL),
+            return_exceptions=True,
+        )
+        assert [type(answer) for answer in answers] == [Undecided, Undecided, Undecided]
+        connection.execute("ALTER TABLE away RENAME TO access")
+        connection.commit()
+    await desk.journal.deny(DENIAL)
+    assert [row[0] for row in desk.rows()] == ["Denied"]

@@ -1,0 +1,260 @@
+"""Whatever is done to the ledger behind its back is found, and the first bad record is named."""
+
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from collabspace.broker.chain import GENESIS
+from collabspace.broker.ledger import (
+    CLOSED,
+    DECISIONS,
+    DENIED,
+    OPENED,
+    AttemptRow,
+    Entry,
+    Ledger,
+    LedgerUnavailableError,
+)
+from collabspace.client.protocol import Decision
+from collabspace.kube import clock
+
+ENTRY = Entry(OPENED, Decision.ALLOWED, "Granted", namespace="lab", account="reader")
+ABOUT = ENTRY.but(owner="hospital", dataset="notes", dataset_uid="uid-notes", version="sha256:" + "0" * 64)
+COLUMNS = ("time", "event", "decision", "reason", "namespace", "account", "purpose", "bytes", "repeats", "version")
+LENGTH = 8
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    made = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    yield made
+    made.close()
+
+
+def written(folder: Path) -> Path:
+    """A ledger with one chain of LENGTH records and another one beside it; closed. Written once, then copied."""
+    original, file = folder / "original.db", folder / "ledger.db"
+    if not original.exists():
+        ledger = Ledger(f"sqlite:///{original}")
+        for number in range(LENGTH):
+            ledger.append([ABOUT.but(bytes=number), ENTRY.but(reason=f"Other{number}")], clock.now())
+        ledger.close()
+    shutil.copyfile(original, file)
+    return file
+
+
+def tamper(file: Path, *statements: tuple[str, tuple[object, ...]]) -> None:
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        for statement, values in statements:
+            connection.execute(statement, values)
+
+
+def problem(file: Path, chain: str = "uid-notes", heads: tuple[str, ...] = ()) -> str | None:
+    ledger = Ledger(f"sqlite:///{file}")
+    try:
+        verdict = ledger.verify(chain, heads)
+        assert verdict.ok == (verdict.problem is None)
+        return verdict.problem
+    finally:
+        ledger.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ledger")
+
+
+def test_an_untouched_chain_is_good_and_ends_at_its_head(tmp_path: Path) -> None:
+    ledger = Ledger(f"sqlite:///{written(tmp_path)}")
+    head = ledger.append([ABOUT], clock.now())[-1]
+    verdict = ledger.verify("uid-notes", [head])
+    assert (verdict.ok, verdict.records, verdict.head) == (True, LENGTH + 1, head)
+    ledger.close()
+
+
+def test_a_chain_without_records_is_good(ledger: Ledger) -> None:
+    verdict = ledger.verify("uid-none")
+    assert (verdict.ok, verdict.records, verdict.head) == (True, 0, GENESIS)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(position=st.integers(1, LENGTH), column=st.sampled_from(COLUMNS))
+def test_a_changed_field_is_found_and_its_record_named(folder: Path, position: int, column: str) -> None:
+    file = written(folder)
+    change = f"UPDATE access SET {column} = 4711 WHERE chain = 'uid-notes' AND position = ?"
+    tamper(file, (change, (position,)))
+    assert problem(file) == f"record {position}: edited or moved; its content does not fit its hash"
+    assert problem(file, DECISIONS) is None
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(position=st.integers(1, LENGTH - 1))
+def test_a_removed_record_is_found_and_named(folder: Path, position: int) -> None:
+    file = written(folder)
+    tamper(file, ("DELETE FROM access WHERE chain = 'uid-notes' AND position = ?", (position,)))
+    assert problem(file) == f"record {position}: removed"
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(position=st.integers(1, LENGTH - 1))
+def test_a_removed_record_whose_followers_moved_up_is_found_and_named(folder: Path, position: int) -> None:
+    file = written(folder)
+    tamper(
+        file,
+        ("DELETE FROM access WHERE chain = 'uid-notes' AND position = ?", (position,)),
+        ("UPDATE access SET position = -position WHERE chain = 'uid-notes' AND position > ?", (position,)),
+        ("UPDATE access SET position = -position - 1 WHERE position < 0", ()),
+    )
+    found = problem(file)
+    assert found is not None and found.startswith(f"record {position}:")
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(places=st.lists(st.integers(1, LENGTH), min_size=2, max_size=2, unique=True))
+def test_swapped_records_are_found_and_the_first_one_named(folder: Path, places: list[int]) -> None:
+    file = written(folder)
+    first, second = sorted(places)
+    move = "UPDATE access SET position = ? WHERE chain = 'uid-notes' AND position = ?"
+    tamper(file, (move, (0, first)), (move, (first, second)), (move, (second, 0)))
+    found = problem(file)
+    assert found is not None and found.startswith(f"record {first}:")
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(left=st.integers(0, LENGTH - 1))
+def test_a_chain_cut_off_is_found_and_the_first_missing_record_named(folder: Path, left: int) -> None:
+    file = written(folder)
+    tamper(file, ("DELETE FROM access WHERE chain = 'uid-notes' AND position > ?", (left,)))
+    found = problem(file)
+    assert found is not None and found.startswith(f"record {left + 1}: removed from the end")
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(left=st.integers(1, LENGTH - 1))
+def test_a_cut_that_also_corrects_the_table_of_chains_is_found_by_a_head_known_elsewhere(
+    folder: Path, left: int
+) -> None:
+    file = written(folder)
+    with closing(sqlite3.connect(file)) as connection:
+        head = connection.execute("SELECT head FROM chains WHERE chain = 'uid-notes'").fetchone()[0]
+    cut(file, left)
+    assert problem(file) is None, "the file alone cannot show it"
+    found = problem(file, heads=(head,))
+    assert found is not None and found.startswith(f"record {left + 1}: a head known from elsewhere")
+
+
+def cut(file: Path, left: int) -> None:
+    """Removes the end of the chain and makes the table of chains agree."""
+    tamper(
+        file,
+        ("DELETE FROM access WHERE chain = 'uid-notes' AND position > ?", (left,)),
+        (
+            "UPDATE chains SET records = ?, head = (SELECT hash FROM access WHERE chain = 'uid-notes' "
+            "AND position = ?) WHERE chain = 'uid-notes'",
+            (left, left),
+        ),
+    )
+
+
+def test_a_process_remembers_the_head_it_wrote(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.db"
+    ledger = Ledger(f"sqlite:///{file}")
+    for _ in range(3):
+        ledger.append([ABOUT], clock.now())
+    cut(file, 2)
+    verdict = ledger.verify("uid-notes")
+    assert verdict.problem is not None and verdict.problem.startswith("record 3: a head known from elsewhere")
+    ledger.close()
+
+
+def test_a_record_written_by_someone_else_is_found(tmp_path: Path) -> None:
+    file = written(tmp_path)
+    with closing(sqlite3.connect(file)) as connection:
+        names = [row[1] for row in connection.execute("PRAGMA table_info(access)")]
+    others = ", ".join(name for name in names if name not in ("sequence", "position"))
+    tamper(
+        file,
+        (
+            f"INSERT INTO access (position, {others}) SELECT {LENGTH + 1}, {others} FROM access "
+            f"WHERE chain = 'uid-notes' AND position = {LENGTH}",
+            (),
+        ),
+    )
+    found = problem(file)
+    assert found is not None and found.startswith(f"record {LENGTH + 1}:")
+
+
+def test_records_of_many_threads_make_one_good_chain(ledger: Ledger) -> None:
+    threads = [
+        threading.Thread(target=lambda: [ledger.append([ABOUT], clock.now()) for _ in range(10)]) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    verdict = ledger.verify("uid-notes")
+    assert (verdict.ok, verdict.records) == (True, 40)
+
+
+def test_a_namespace_sees_what_it_did_and_what_was_done_with_its_data_and_nothing_else(ledger: Ledger) -> None:
+    ledger.append([ABOUT, ENTRY.but(namespace="third", dataset_uid="uid-x", owner="fourth", dataset="x")], clock.now())
+    assert [record.namespace for record in ledger.page("lab", None, 10, None).records] == ["lab"]
+    assert [record.namespace for record in ledger.page("hospital", None, 10, None).records] == ["lab"]
+    assert ledger.page("hospital", None, 10, "notes").records[0].dataset == "hospital/notes"
+    assert ledger.page("lab", None, 10, "notes").records == [], "a dataset of that name in another namespace"
+    assert set(ledger.chains_of("hospital")) == {"uid-notes"}
+    assert set(ledger.chains_of("third")) == set()
+
+
+def test_pages_go_back_in_time_without_gap_or_repetition(ledger: Ledger) -> None:
+    for number in range(7):
+        ledger.append([ABOUT.but(bytes=number)], clock.now())
+    seen: list[int | None] = []
+    before: int | None = None
+    while True:
+        page = ledger.page("lab", before, 3, None)
+        seen += [record.bytes for record in page.records]
+        before = page.next
+        if before is None:
+            break
+    assert seen == [6, 5, 4, 3, 2, 1, 0]
+
+
+def test_counters_are_what_the_records_add_up_to(ledger: Ledger) -> None:
+    ledger.append([ABOUT, ABOUT, ABOUT.but(event=CLOSED, bytes=10), ABOUT.but(event=CLOSED, bytes=5)], clock.now())
+    head = ledger.append([ABOUT.but(event=DENIED, decision=Decision.DENIED, repeats=4)], clock.now())[0]
+    counted = ledger.counters()["uid-notes"]
+    assert (counted.reads, counted.denials, counted.bytes_read, counted.head) == (2, 4, 15, head)
+
+
+def test_usage_of_an_attempt_said_twice_is_stored_once(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.db"
+    ledger = Ledger(f"sqlite:///{file}")
+    said = {"task_uid": "t", "attempt": 1, "namespace": "lab", "task": "ner", "gpu_seconds": 5, "outcome": "Completed"}
+    for seconds in (1, 2):
+        ledger.keep_usage(**said, cpu_seconds=seconds, time="2026-01-01T00:00:00Z")
+    ledger.close()
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT cpu_seconds FROM usage").fetchall() == [(2,)]
+
+
+def test_end_and_result_of_an_attempt_do_not_overwrite_each_other(ledger: Ledger) -> None:
+    ledger.keep_attempt(AttemptRow("t", 1, "lab", "ner", result="R"))
+    ledger.keep_attempt(AttemptRow("t", 1, "lab", "ner", end="E"))
+    assert ledger.attempts() == [AttemptRow("t", 1, "lab", "ner", end="E", result="R")]
+
+
+def test_a_ledger_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.db"
+    ledger = Ledger(f"sqlite:///{file}")
+    tamper(file, ("DROP TABLE access", ()))
+    with pytest.raises(LedgerUnavailableError):
+        ledger.append([ABOUT], clock.now())
+    ledger.close()
