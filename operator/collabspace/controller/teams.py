@@ -36,7 +36,10 @@ class Teams:
         """What is known; unknown ones are found out and then wake their tasks."""
         known = self._world.namespaces.get(("", namespace))
         remedy = f"An admin sets it up: kubectl collab teams add {namespace}"
-        if known is None or known.team is None:
+        if known is None:
+            # A task in it proves that it exists: its own event is on the way.
+            return UNKNOWN
+        if known.team is None:
             return TeamFacts(False, f"namespace {namespace} is not a team. {remedy}")
         if known.team.problems:
             return TeamFacts(False, "; ".join(known.team.problems))

@@ -49,7 +49,7 @@ def check(spec: TaskSpec, catalogue: Catalogue) -> Checked:
         *_resources(spec, method),
     ]
     filled, wrong = _fill(spec.parameters, method)
-    random_init = method.needs_weights and spec.model_from is None
+    random_init = _starts_from_weights(method) and spec.model_from is None
     return Checked(filled, random_init, (*wrong, *problems))
 
 
@@ -121,17 +121,23 @@ def _weights(spec: TaskSpec, method: Method) -> list[Problem]:
     if spec.model_from is not None:
         if spec.initialization is Initialization.RANDOM:
             return [_invalid("initialization Random and modelFrom exclude each other; remove one")]
-        if not (method.accepts_weights or method.needs_weights):
+        if not _starts_from_weights(method):
             return [_invalid(f"modelFrom: method {method.name} starts from no weights; remove modelFrom")]
         return []
-    if method.needs_weights and spec.initialization is not Initialization.RANDOM:
+    if method.needs_weights:
+        return [_invalid(f"modelFrom: method {method.name} needs weights; name a SharedDataset of format Model")]
+    if method.accepts_weights and spec.initialization is not Initialization.RANDOM:
         return [
             _invalid(
-                f"modelFrom: method {method.name} needs weights to start from; name a SharedDataset of format Model, "
-                "or set initialization: Random to learn from nothing"
+                f"modelFrom: method {method.name} starts from weights; name a SharedDataset of format Model, or set "
+                "initialization: Random to learn from nothing"
             )
         ]
     return []
+
+
+def _starts_from_weights(method: Method) -> bool:
+    return method.needs_weights or method.accepts_weights
 
 
 def _gates(spec: TaskSpec, task: CatalogueTask) -> list[Problem]:

@@ -6,7 +6,7 @@ badly. A refused spec is not: correct it, or the quota, and the task goes on.
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from collabspace.api.catalogue import Catalogue
 from collabspace.api.conditions import TASK_CONDITIONS, ConditionType, Reason
@@ -202,7 +202,7 @@ def _follow(task: ObservedTask, world: TaskWorld, now: dt.datetime) -> TaskPlan:
     judged[ConditionType.RUNNING] = running.judged
     judged[ConditionType.SUCCEEDED] = Judged("Unknown", running.judged.reason, running.judged.message)
     plan = _plan(task, base, judged, running.judged.reason, now, requeue=running.look_again)
-    return TaskPlan(status=plan.status, event=plan.event, inspect=running.inspect, requeue_after=plan.requeue_after)
+    return replace(plan, inspect=running.inspect)
 
 
 def _settle(
@@ -233,8 +233,7 @@ def _finish(task: ObservedTask, world: TaskWorld, end: outcome.End, now: dt.date
         ConditionType.STALLED: HEALTHY if good else Judged("True", end.reason, message),
     }
     ended = attempt.ended(task.status, world.job, end, now)
-    plan = _plan(task, ended.status, judged, end.reason, now)
-    return TaskPlan(status=plan.status, event=plan.event, spent=ended.spent)
+    return replace(_plan(task, ended.status, judged, end.reason, now), spent=ended.spent)
 
 
 def _why_refused(task: ObservedTask, world: TaskWorld, now: dt.datetime) -> str:

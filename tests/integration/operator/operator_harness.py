@@ -1,0 +1,452 @@
+"""The real operator process under its own identity, a broker of a few lines at the edge, and pods ended by hand."""
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from collabspace.api import names
+from collabspace.cli import team_objects
+from collabspace.kube import clock, config
+from collabspace.kube.client import KubeClient, KubeError, Object
+
+IDENTITY = f"system:serviceaccount:{names.SYSTEM_NAMESPACE}:{names.OPERATOR_ACCOUNT}"
+GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{names.SYSTEM_NAMESPACE}", "system:authenticated")
+DATASETS = f"/apis/{names.API_VERSION}/namespaces/{{}}/{names.SHARED_DATASETS}"
+TASKS = f"/apis/{names.API_VERSION}/namespaces/{{}}/{names.COLLAB_TASKS}"
+JOBS = "/apis/batch/v1/namespaces/{}/jobs"
+PODS = "/api/v1/namespaces/{}/pods"
+START_SECONDS = 60
+WAIT_SECONDS = 30
+
+
+def digest(text: str) -> str:
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+class OperatorProcess:
+    """`python -m collabspace.controller.main` as it is started for real."""
+
+    def __init__(self, environment: dict[str, str], log: Path, port: int) -> None:
+        self.environment = environment
+        self.log = log
+        self.port = port
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-X", "dev", "-m", "collabspace.controller.main"],
+                env={"PATH": os.environ["PATH"], **self.environment},
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while self.probe("/readyz")[0] != 200:
+            assert self.process.poll() is None, self.log.read_text()[-4000:]
+            assert time.monotonic() < deadline, self.log.read_text()[-4000:]
+            threading.Event().wait(0.05)
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(sign)
+        return self.process.wait(30)
+
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def probe(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def metric(self, name: str) -> float:
+        """The value of one series, given with its labels as /metrics writes them."""
+        line = next((each for each in self.probe("/metrics")[1].splitlines() if each.startswith(name + " ")), None)
+        assert line is not None, f"no series {name}"
+        return float(line.rsplit(" ", 1)[1])
+
+
+class FakeBroker:
+    """Speaks the feed and takes usage; what it tells is set by tests."""
+
+    def __init__(self) -> None:
+        self.datasets: dict[str, Object] = {}
+        self.attempts: dict[tuple[str, int], Object] = {}
+        self.usage: dict[str, Object] = {}
+        self.tokens: set[str] = set()
+        self._change = threading.Condition()
+        self._sequence = 0
+        self._stopping = False
+        broker = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                broker.tokens.add(self.headers["Authorization"])
+                cursor = self.path.split("cursor=", 1)[1].split("&", 1)[0]
+                self._send(broker.answer(cursor))
+
+            def do_PUT(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with broker._change:
+                    broker.usage[self.path.removeprefix("/v1/usage/")] = body
+                    broker._change.notify_all()
+                self._send({})
+
+            def _send(self, body: Object) -> None:
+                raw = json.dumps(body).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(raw)))
+                self.end_headers()
+                self.wfile.write(raw)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def answer(self, cursor: str) -> Object:
+        with self._change:
+            if cursor == str(self._sequence):
+                self._change.wait_for(lambda: self._stopping or cursor != str(self._sequence), timeout=10)
+            return {
+                "cursor": str(self._sequence),
+                "full": True,
+                "datasets": list(self.datasets.values()),
+                "attempts": list(self.attempts.values()),
+            }
+
+    def stop(self) -> None:
+        with self._change:
+            self._stopping = True
+            self._change.notify_all()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def publish(self, uid: str, *versions: str, **more: Any) -> None:
+        """The dataset's versions, newest first."""
+        summaries = [
+            {
+                "digest": each,
+                "createdTime": "2026-01-02T03:04:05Z",
+                "format": "Tabular",
+                "records": 10,
+                "bytes": 1000,
+                "files": 2,
+            }
+            for each in versions
+        ]
+        self._tell(self.datasets, uid, {"uid": uid, "versions": summaries, **more})
+
+    def attempt(self, uid: str, number: int = 1, **facts: Any) -> None:
+        self._tell(self.attempts, (uid, number), {"taskUid": uid, "attempt": number, **facts})
+
+    def committed(self, uid: str, result: str, size: int = 2048) -> None:
+        """The broker holds this result of the first attempt."""
+        self.attempt(uid, result={"digest": result, "records": 1, "bytes": size, "created": True})
+
+    def await_usage(self, uid: str) -> Object:
+        with self._change:
+            assert self._change.wait_for(lambda: f"{uid}/1" in self.usage, timeout=WAIT_SECONDS)
+            return self.usage[f"{uid}/1"]
+
+    def _tell(self, place: dict[Any, Object], key: Any, value: Object) -> None:
+        with self._change:
+            place[key] = value
+            self._sequence += 1
+            self._change.notify_all()
+
+
+class FakeNode(threading.Thread):
+    """A Node that is Ready as long as its Lease is renewed; pods bound to it do nothing by themselves."""
+
+    def __init__(self, kubeconfig: Path, name: str, allocatable: dict[str, str]) -> None:
+        super().__init__(daemon=True)
+        self.node = name
+        self._kubeconfig = kubeconfig
+        self._allocatable = allocatable | {"pods": "1000"}
+        self._end = threading.Event()
+        self._made = threading.Event()
+
+    def start(self) -> None:
+        super().start()
+        assert self._made.wait(30)
+
+    def stop(self) -> None:
+        self._end.set()
+        self.join()
+
+    def run(self) -> None:
+        asyncio.run(self._live())
+
+    async def _live(self) -> None:
+        leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+        async with KubeClient(config.load(self._kubeconfig)) as admin:
+            await admin.create("/api/v1/nodes", {"metadata": {"name": self.node}})
+            await self._report(admin)
+            lease: Object = {"metadata": {"name": self.node}, "spec": {"holderIdentity": self.node}}
+            await admin.create(leases, lease | {"spec": lease["spec"] | self._now()})
+            await self._untaint(admin)
+            self._made.set()
+            while not await asyncio.to_thread(self._end.wait, 5):
+                await admin.merge(f"{leases}/{self.node}", {"spec": self._now()})
+            await admin.delete(f"/api/v1/nodes/{self.node}")
+
+    async def _report(self, admin: KubeClient) -> None:
+        ready = {"type": "Ready", "status": "True", "reason": "Test", "lastHeartbeatTime": clock.rfc3339(clock.now())}
+        status = {"capacity": self._allocatable, "allocatable": self._allocatable, "conditions": [ready]}
+        await admin.merge(f"/api/v1/nodes/{self.node}/status", {"status": status})
+
+    async def _untaint(self, admin: KubeClient) -> None:
+        """The node controller takes its taint off once it has seen the node Ready."""
+        await until(admin, "/api/v1/nodes", self.node, lambda node: not node["spec"].get("taints"))
+
+    def _now(self) -> Object:
+        return {"renewTime": clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "leaseDurationSeconds": 40}
+
+
+async def until(
+    client: KubeClient, path: str, name: str, good: Callable[[Object], bool], seconds: float = WAIT_SECONDS
+) -> Object:
+    """The object once `good` holds for it; fails with its last state."""
+    only = {"fieldSelector": f"metadata.name={name}"}
+    last: Object = {}
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                listing = await client.list(path, only)
+                for last in listing["items"]:
+                    if good(last):
+                        return last
+                async for event in client.watch(path, listing["metadata"]["resourceVersion"], only):
+                    if event["type"] in ("ADDED", "MODIFIED"):
+                        last = event["object"]
+                        if good(last):
+                            return last
+    except TimeoutError:
+        raise AssertionError(f"{path}/{name} is not as wanted: {json.dumps(last, indent=1)[-4000:]}") from None
+
+
+def conditions(item: Object) -> dict[str, Object]:
+    return {each["type"]: each for each in item.get("status", {}).get("conditions", ())}
+
+
+def condition(item: Object, kind: str) -> tuple[str, str]:
+    found = conditions(item).get(kind, {"status": "", "reason": ""})
+    return found["status"], found["reason"]
+
+
+def reason(item: Object) -> str:
+    return str(item.get("status", {}).get("reason", ""))
+
+
+@dataclass
+class Teams:
+    """Teams with data and tasks, made by the admin as people make them."""
+
+    admin: KubeClient
+    broker: FakeBroker
+    made: list[str] = field(default_factory=list)
+
+    async def team(self, gpus: str | None = "4", cpus: str | None = None, *, complete: bool = True) -> str:
+        name = f"op-{uuid.uuid4().hex[:8]}"
+        settings = {names.GPU_QUOTA: gpus, names.CPU_QUOTA: cpus}
+        known = {key: value for key, value in settings.items() if value is not None}
+        await self.admin.create("/api/v1/namespaces", team_objects.namespace(name, known, labelled=complete))
+        self.made.append(name)
+        if complete:
+            await self.furnish(name)
+        return name
+
+    async def furnish(self, name: str) -> None:
+        for path, item in team_objects.contents(name, {"url": self.broker.url, "ca.crt": "-"}):
+            await self.admin.apply(path, item, "test")
+
+    async def uid(self, namespace: str) -> str:
+        return str((await self.admin.get(f"/api/v1/namespaces/{namespace}"))["metadata"]["uid"])
+
+    async def dataset(self, namespace: str, name: str = "table", *versions: str, **spec: Any) -> Object:
+        body = {
+            "apiVersion": names.API_VERSION,
+            "kind": "SharedDataset",
+            "metadata": {"name": name},
+            "spec": {"format": "Tabular", "contract": {"target": {"column": "y", "kind": "Class"}}, **spec},
+        }
+        made = await self.admin.create(DATASETS.format(namespace), body)
+        if versions:
+            self.broker.publish(made["metadata"]["uid"], *versions)
+        return made
+
+    async def grant(self, owner: str, to: str, name: str = "table", **changes: Any) -> None:
+        """Makes this the dataset's only grant."""
+        known = {"name": "g", "namespace": to, "namespaceUID": await self.uid(to), "uses": ["Train"]} | changes
+        grant = {key: value for key, value in known.items() if value is not None}
+        await self.admin.merge(f"{DATASETS.format(owner)}/{name}", {"spec": {"grants": [grant]}})
+
+    async def task(self, namespace: str, name: str = "task", gpu: int = 0, **spec: Any) -> Object:
+        body = task_body(name, namespace, gpu, **spec)
+        return await self.admin.create(TASKS.format(namespace), body)
+
+    async def ready(self, gpus: str | None = "4", **more: Any) -> str:
+        """A team with one dataset of one version of its own."""
+        team = await self.team(gpus, **more)
+        await self.dataset(team, "table", digest("one"))
+        return team
+
+    async def until_task(
+        self, namespace: str, name: str, good: Callable[[Object], bool], seconds: float = WAIT_SECONDS
+    ) -> Object:
+        return await until(self.admin, TASKS.format(namespace), name, good, seconds)
+
+    async def until_reason(self, namespace: str, name: str, wanted: str, seconds: float = WAIT_SECONDS) -> Object:
+        return await self.until_task(namespace, name, lambda item: reason(item) == wanted, seconds)
+
+    async def pod(self, namespace: str, task: str) -> Object:
+        """The task's pod, as the Job controller made it."""
+        selector = {"labelSelector": f"{names.TASK_LABEL}={task}"}
+        async with asyncio.timeout(WAIT_SECONDS):
+            while True:
+                listing = await self.admin.list(PODS.format(namespace), selector)
+                if listing["items"]:
+                    return listing["items"][0]
+                version = listing["metadata"]["resourceVersion"]
+                async for event in self.admin.watch(PODS.format(namespace), version, selector, 10):
+                    if event["type"] == "ADDED":
+                        return event["object"]
+
+    async def run_pod(self, namespace: str, task: str) -> None:
+        """The pod is running and ready."""
+        now = clock.rfc3339(clock.now())
+        await self._pod_status(
+            namespace,
+            task,
+            {
+                "phase": "Running",
+                "startTime": now,
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "containerStatuses": [_container({"running": {"startedAt": now}}, ready=True)],
+            },
+        )
+
+    async def end_pod(self, namespace: str, task: str, code: int = 0, why: str = "", message: str = "") -> None:
+        """The pod's container ended with this exit code and termination message."""
+        now = clock.rfc3339(clock.now())
+        ended = {"exitCode": code, "reason": why or ("Completed" if code == 0 else "Error"), "finishedAt": now}
+        await self._pod_status(
+            namespace,
+            task,
+            {
+                "phase": "Succeeded" if code == 0 else "Failed",
+                "startTime": now,
+                "conditions": [{"type": "Ready", "status": "False"}],
+                "containerStatuses": [_container({"terminated": ended | {"message": message}}, ready=False)],
+            },
+        )
+
+    async def _pod_status(self, namespace: str, task: str, status: Object) -> None:
+        name = (await self.pod(namespace, task))["metadata"]["name"]
+        await self.admin.merge(f"{PODS.format(namespace)}/{name}/status", {"status": status})
+
+    async def remove(self) -> None:
+        """Namespaces go without waiting; pods at once, since no kubelet ends them."""
+        for namespace in self.made:
+            for task in (await self.admin.list(TASKS.format(namespace)))["items"]:
+                await self.admin.delete(f"{TASKS.format(namespace)}/{task['metadata']['name']}")
+            for pod in (await self.admin.list(PODS.format(namespace)))["items"]:
+                try:
+                    await self.admin.delete(f"{PODS.format(namespace)}/{pod['metadata']['name']}", grace_seconds=0)
+                except KubeError as error:
+                    assert error.status == 404
+            await self.admin.delete(f"/api/v1/namespaces/{namespace}")
+
+
+def _container(state: Object, *, ready: bool) -> Object:
+    image = names.TRAINER_IMAGE
+    return {
+        "name": names.TRAINER_CONTAINER,
+        "state": state,
+        "ready": ready,
+        "image": image,
+        "imageID": image,
+        "restartCount": 0,
+    }
+
+
+def task_body(name: str, namespace: str, gpu: int = 0, **spec: Any) -> Object:
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": "CollabTask",
+        "metadata": {"name": name},
+        "spec": {
+            "task": "Tabular",
+            "method": "LogisticRegression",
+            "datasets": [{"name": "train", "datasetRef": {"namespace": namespace, "name": "table"}}],
+            "resourcesPerNode": {"cpu": "1", "memory": "1Gi", "nvidia.com/gpu": str(gpu)},
+            **spec,
+        },
+    }
+
+
+def end_record(result: str | None, code: int = 0, **more: Any) -> str:
+    record = {"code": code, "reason": "Completed", "bytes": 2048, "step": 30, "totalSteps": 30}
+    return json.dumps(record | ({"digest": result} if result else {}) | more)
+
+
+class Audit:
+    """What the operator asked of the API server, read from the server's own log."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @contextmanager
+    def record(self) -> Iterator[list[Object]]:
+        """Fills the list with the operator's requests made meanwhile, watches apart."""
+        start = self._path.stat().st_size
+        found: list[Object] = []
+        yield found
+        with self._path.open("rb") as log:
+            log.seek(start)
+            for line in log.read().splitlines():
+                entry = json.loads(line)
+                if entry["user"]["username"] == IDENTITY and entry["verb"] != "watch":
+                    found.append(entry)
+
+
+def calls(entries: list[Object], namespace: str) -> list[tuple[str, str]]:
+    """(verb, resource) of requests in a namespace, events apart."""
+    found = []
+    for entry in entries:
+        target = entry.get("objectRef") or {}
+        if target.get("namespace") == namespace and target["resource"] != "events":
+            parts = (target["resource"], target.get("subresource"))
+            found.append((entry["verb"], "/".join(part for part in parts if part)))
+    return found
+
+
+async def steps(*each: Any) -> AsyncIterator[Any]:
+    for one in each:
+        yield one
