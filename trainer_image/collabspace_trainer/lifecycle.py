@@ -89,8 +89,7 @@ class Run:
                 corpus = plan.task.implementation.load(plan, inputs.versions)
                 for note in corpus.notes:
                     self._events.note(note)
-                machine = runtime.choose(document.execution, self._events)
-                runtime.seed_all(document.training.seed)
+                machine = runtime.choose(document.execution, plan.method.gradients, self._events)
 
             session = Session(plan, machine, self._events, self._stop, self._meter, self._course, inputs.model_folder)
             predictor = plan.method.train(corpus, session, _scorer(session, corpus))

@@ -84,6 +84,7 @@ class MethodEntry:
     task: str
     description: Method
     train: Train
+    gradients: bool
 
 
 TASKS: dict[str, TaskEntry] = {}
@@ -111,8 +112,12 @@ def method(
     parameters: Sequence[Parameter],
     cost: int,
     accepts_weights: bool = False,
+    gradients: bool = True,
 ) -> Callable[[F], F]:
-    """Registers a function as a method for tasks. `cost` is relative to the cheapest method of the task."""
+    """Registers a function as a method for tasks. `cost` is relative to the cheapest method of the task.
+
+    `gradients` says that it needs torch and can use a GPU.
+    """
 
     def register(train: F) -> F:
         for task_name in tasks:
@@ -123,7 +128,7 @@ def method(
                 accepts_weights=accepts_weights,
                 cost=cost,
             )
-            METHODS[task_name, name] = MethodEntry(task_name, entry, train)
+            METHODS[task_name, name] = MethodEntry(task_name, entry, train, gradients)
         return train
 
     return register

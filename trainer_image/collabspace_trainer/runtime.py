@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import random
 import resource
 import sys
 import time
@@ -45,8 +44,17 @@ class Runtime:
     simulated_gpu: bool
 
 
-def choose(execution: Execution, events: Events) -> Runtime:
-    """Device and number format, each told with its reason. Imports torch and makes it deterministic."""
+def choose(execution: Execution, gradients: bool, events: Events) -> Runtime:
+    """Device and number format, each told with its reason. Methods without gradients have no use for torch or a GPU."""
+    events.decision("threads", execution.threads, "execution.threads, the CPUs that the pod asked for")
+    if gradients:
+        return _choose_for_torch(execution, events)
+    events.decision("device", "cpu", "the method has no use for a GPU")
+    return Runtime("cpu", "Float32", execution.threads, simulated_gpu=False)
+
+
+def _choose_for_torch(execution: Execution, events: Events) -> Runtime:
+    """Imports torch, makes it deterministic and finds the device."""
     import torch
 
     torch.set_num_threads(execution.threads)
@@ -56,7 +64,6 @@ def choose(execution: Execution, events: Events) -> Runtime:
         torch.set_num_interop_threads(1)
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a debugging aid, costly
-    events.decision("threads", execution.threads, "execution.threads, the CPUs that the pod asked for")
     if execution.gpus == 0:
         events.decision("device", "cpu", "execution.gpus is 0")
         events.decision("precision", "Float32", "CPUs are slower in BFloat16")
@@ -71,14 +78,6 @@ def choose(execution: Execution, events: Events) -> Runtime:
         return Runtime("cuda", "BFloat16", execution.threads, simulated_gpu=False)
     events.decision("precision", "Float32", "this GPU has no BFloat16")
     return Runtime("cuda", "Float32", execution.threads, simulated_gpu=False)
-
-
-def seed_all(seed: int) -> None:
-    """One seed for Python's and torch's generators; numpy's are made where they are used."""
-    import torch
-
-    random.seed(seed)
-    torch.manual_seed(seed)
 
 
 def cpu_seconds() -> float:

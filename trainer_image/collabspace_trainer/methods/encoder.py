@@ -21,6 +21,7 @@ MINIMUM_RECORDS = 5
 """Terms of fewer records stay out of a vocabulary: a name of one patient must not travel with the model."""
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
+PREFIX = "##"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -119,15 +120,21 @@ def learn_vocabulary(texts: Sequence[Sequence[str]], size: int) -> Tokenizer:
         letters.update({letter for term in terms for letter in term})
     kept = sorted(term for term, count in records.items() if count >= MINIMUM_RECORDS)
     alphabet = sorted(letter for letter, count in letters.items() if count >= MINIMUM_RECORDS)
-    tokenizer = Tokenizer(models.WordPiece(unk_token=SPECIAL[1]))
+    raw = Tokenizer(models.WordPiece(unk_token=SPECIAL[1]))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    # The trainer numbers inner letters in the random order of a hash table, and ties of merges follow the numbers.
+    # Given as special tokens they are numbered in our order, so that equal texts make equal vocabularies.
+    fixed = [*SPECIAL, *(PREFIX + letter for letter in alphabet)]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size, min_frequency=1, initial_alphabet=alphabet, special_tokens=fixed, show_progress=False
+    )
+    raw.train_from_iterator((" ".join([term] * records[term]) for term in kept), trainer)
+    number: dict[str, int] = raw.get_vocab()
+    tokenizer = Tokenizer(models.WordPiece(number, unk_token=SPECIAL[1]))
+    tokenizer.add_special_tokens(SPECIAL)
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = splitter
-    tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size, min_frequency=1, initial_alphabet=alphabet, special_tokens=SPECIAL, show_progress=False
-    )
-    tokenizer.train_from_iterator((" ".join([term] * records[term]) for term in kept), trainer)
-    number: dict[str, int] = tokenizer.get_vocab()
+    tokenizer.decoder = decoders.WordPiece(prefix=PREFIX)
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", number["[SEP]"]), ("[CLS]", number["[CLS]"]))
     return tokenizer
 

@@ -36,7 +36,7 @@ PREDICTION_BATCH = 32
                 parameters.AUTOMATIC,
                 "0",
                 "1",
-                "Step size. 0 chooses: 1e-4 below 50 million weights, 2e-5 above, 5e-4 from random weights.",
+                "Step size. 0 chooses: 1e-4 below 50 million weights, 2e-5 above, 1e-3 from random weights.",
             ),
             optimizers=["AdamW", "Adam", "Adafactor", "SGD"],
             schedulers=["Linear", "Constant", "Cosine"],
@@ -47,7 +47,7 @@ PREDICTION_BATCH = 32
         integer("layers", 2, 1, 24, "Layers of an encoder that starts from random weights."),
         integer("heads", 2, 1, 16, "Attention heads per layer of an encoder that starts from random weights."),
         integer(
-            "vocabularySize", 4000, 100, 100_000, "Most word pieces learnt when the encoder starts from random weights."
+            "vocabularySize", 1000, 100, 100_000, "Most word pieces learnt when the encoder starts from random weights."
         ),
     ],
     cost=50,
@@ -55,9 +55,12 @@ PREDICTION_BATCH = 32
 )
 def train(corpus: Sentences, session: Session, score: Callable[["Tagging"], float] | None) -> "Tagging":
     """A trained tagger. Raises DataError, ConfigError, DivergedError, Terminated."""
+    import torch
+
     from collabspace_trainer import loop
     from collabspace_trainer.methods.tagging import TagLearner
 
+    torch.manual_seed(session.plan.document.training.seed)
     encoder = _encoder(corpus, session)
     rate, why = _learning_rate(encoder.parameters, session)
     learner = TagLearner(encoder, corpus, session)
@@ -114,7 +117,7 @@ def _learning_rate(size: int, session: Session) -> tuple[float, str]:
     if asked > 0:
         return asked, "parameters.learningRate"
     if session.model_folder is None:
-        return 5e-4, "weights start at random"
+        return 1e-3, "weights start at random"
     if size < LARGE_MODEL:
         return 1e-4, f"{size} weights, fewer than 50 million"
     return 2e-5, f"{size} weights, 50 million or more"

@@ -28,6 +28,7 @@ ABSENT = -30.0
         CLASS_WEIGHTS,
     ],
     cost=1,
+    gradients=False,
 )
 def train(corpus: Tables, session: Session, _score: Callable[[Layers], float] | None) -> Layers:
     """Raises ConfigError for a Number target, DataError when training has a single class."""

@@ -37,9 +37,12 @@ if TYPE_CHECKING:
 )
 def train(corpus: Tables, session: Session, score: Callable[[Layers], float] | None) -> Layers:
     """Raises DivergedError, Terminated."""
+    import torch
+
     from collabspace_trainer import loop
     from collabspace_trainer.methods.row_learner import RowLearner
 
+    torch.manual_seed(session.plan.document.training.seed)
     made = features.fit(corpus.train, corpus.features)
     numeric = corpus.target.kind is TargetKind.NUMBER
     mean = float(np.mean(corpus.train.target)) if numeric else 0.0
