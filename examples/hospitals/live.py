@@ -10,7 +10,7 @@ from stage import Stage, StepFailedError
 
 from collabspace.api import names
 from collabspace.api.task import CollabTask
-from collabspace.cli import broker, cluster, drawing, task_state
+from collabspace.cli import broker, cluster, glyphs, task_state
 from collabspace.cli.options import Where
 from collabspace.client.errors import BrokerError
 
@@ -103,8 +103,8 @@ def _line(row: Row) -> Text:
     text = Text.assemble(f"    {row.name:<14}", (f"{row.state:<10}", style))
     if row.state is task_state.State.WAITING:
         return text.append(f"{row.reason}: {row.message}"[:90], style="dim")
-    text.append(drawing.progress_bar(row.percent), style=style)
-    return text.append(f"  {drawing.sparkline(row.curve, 24):<24}  {row.note}", style="dim")
+    text.append(glyphs.progress_bar(row.percent), style=style)
+    return text.append(f"  {glyphs.sparkline(row.curve, 24):<24}  {row.note}", style="dim")
 
 
 def _tasks(where: Where, wanted: list[str]) -> dict[str, CollabTask]:

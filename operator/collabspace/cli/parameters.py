@@ -73,16 +73,17 @@ def duration_seconds(text: str) -> int | None:
 
 @dataclass(frozen=True)
 class DatasetChoice:
-    """One --dataset of submit; the namespace is None when it is the task's own."""
+    """One --dataset of submit; the namespace is None when it is the task's own, the label when none was given."""
 
     namespace: str | None
     name: str
     role: str = "Train"
     digest: str | None = None
+    label: str | None = None
 
 
 class DatasetType(click.ParamType[DatasetChoice]):
-    """`[NAMESPACE/]NAME[:train|:evaluate][@sha256:...]`."""
+    """`[LABEL=][NAMESPACE/]NAME[:train|:evaluate][@sha256:...]`."""
 
     name = "dataset"
 
@@ -95,8 +96,15 @@ class DatasetType(click.ParamType[DatasetChoice]):
         reference, colon, role = rest.partition(":")
         if colon and role.lower() not in ROLES:
             self.fail(f"role {role[:40]!r}: it is train or evaluate", param, context)
+        label, equals, reference = reference.rpartition("=")
+        if equals and not is_name(label):
+            self.fail(
+                f"label {label[:80]!r}: lower-case letters, digits and hyphens, as in a=hospital-a/notes",
+                param,
+                context,
+            )
         namespace, name = ReferenceType().convert(reference, param, context)
-        return DatasetChoice(namespace, name, ROLES[role.lower()] if colon else "Train", digest or None)
+        return DatasetChoice(namespace, name, ROLES[role.lower()] if colon else "Train", digest or None, label or None)
 
 
 class SettingType(click.ParamType[tuple[str, str]]):

@@ -43,7 +43,7 @@ class SubmitCommand(click.Command):
     "datasets",
     multiple=True,
     type=DatasetType(),
-    metavar="[NS/]NAME[:ROLE][@DIGEST]",
+    metavar="[LABEL=][NS/]NAME[:ROLE][@DIGEST]",
     help="Data; repeat it for several. Role: train (default) or evaluate.",
 )
 @click.option(

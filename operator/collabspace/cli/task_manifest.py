@@ -70,19 +70,19 @@ def build(typed: Typed, namespace: str, catalogue: Catalogue, like: Object | Non
 
 
 def _datasets(choices: Sequence[DatasetChoice], own: str) -> list[Object]:
-    """Each gets the dataset's name within the task; where that is taken twice, its namespace, then both."""
+    """Each has its label, else the dataset's name; where that is taken twice, its namespace, then both."""
     references = [(choice.namespace or own, choice.name) for choice in choices]
     by_name = Counter(name for _, name in references)
     by_owner = Counter(owner for owner, _ in references)
     found = []
     for choice, (owner, name) in zip(choices, references, strict=True):
-        label = name if by_name[name] == 1 else owner if by_owner[owner] == 1 else f"{owner}-{name}"
+        label = choice.label or (name if by_name[name] == 1 else owner if by_owner[owner] == 1 else f"{owner}-{name}")
         entry: Object = {"name": label, "datasetRef": {"namespace": owner, "name": name}, "role": choice.role}
         found.append(entry | ({"version": choice.digest} if choice.digest else {}))
     labels = Counter(entry["name"] for entry in found)
     for label, count in labels.items():
         if count > 1 or not is_name(label):
-            remedy = "Name each dataset once, or write a manifest and give each a name of its own (submit -f)."
+            remedy = "Give each a name of its own: --dataset LABEL=NAMESPACE/NAME."
             raise CommandError(f"the name {label} within the task does not tell {count} datasets apart", remedy)
     return found
 
