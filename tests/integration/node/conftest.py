@@ -1,10 +1,11 @@
 """Agents of the tests' own, on the control plane that all integration tests share."""
 
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from node_harness import NodeProcess, Pods, is_ready, wait_for
+from node_harness import NodeProcess, Pods, is_ready, running_node, wait_for
 
 from collabspace.kube.client import KubeClient
 from collabspace.local.cluster import LocalCluster
@@ -18,6 +19,8 @@ def node_process(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory
     process.start()
     yield process
     process.stop()
+    command = [cluster.kubectl, f"--kubeconfig={cluster.kubeconfig}", "delete", "node", process.name]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -29,18 +32,9 @@ async def node(node_process: NodeProcess, admin: KubeClient) -> NodeProcess:
 
 @pytest.fixture
 async def own_node(cluster: LocalCluster, admin: KubeClient, tmp_path: Path) -> AsyncIterator[NodeProcess]:
-    """An agent of this test alone, that leaves containers running when it ends; the last run of it stops them."""
-    name = f"own-{tmp_path.name[-12:].strip('_').replace('_', '-').lower()}-{tmp_path.parent.name[-3:].strip('-')}"
-    process = NodeProcess(cluster, name, tmp_path / "s")
-    process.start()
-    await wait_for(admin, "/api/v1/nodes", name, is_ready)
-    yield process
-    process.kill()
-    last = NodeProcess(cluster, name, tmp_path / "s", "--stop-containers-on-exit")
-    last.start()
-    await wait_for(admin, "/api/v1/nodes", name, is_ready)
-    last.stop()
-    await admin.delete(f"/api/v1/nodes/{name}")
+    """An agent of this test alone, that leaves containers running when it ends."""
+    async with running_node(cluster, admin, tmp_path) as process:
+        yield process
 
 
 @pytest.fixture

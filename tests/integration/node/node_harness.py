@@ -6,9 +6,11 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import uuid
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urlsplit
 
 from collabspace.kube.client import KubeClient
 from collabspace.local.certificates import Authority, Subject, write_kubeconfig
@@ -21,7 +23,9 @@ SHELL = "collabspace/test-shell"
 class NodeProcess:
     """The agent as a process that can be killed and started again on the same state."""
 
-    def __init__(self, cluster: LocalCluster, name: str, state_dir: Path, *flags: str) -> None:
+    def __init__(
+        self, cluster: LocalCluster, name: str, state_dir: Path, *flags: str, server: str | None = None
+    ) -> None:
         self.name = name
         self.state_dir = state_dir
         keys = cluster.state / "keys"
@@ -30,7 +34,7 @@ class NodeProcess:
         serving = trusted.issue(Subject(subject.name, subject.groups, ("127.0.0.1", name)), f"{name}-serving")
         self.kubeconfig = write_kubeconfig(
             state_dir.parent / f"{name}.kubeconfig",
-            cluster.server,
+            server or cluster.server,
             trusted.file,
             trusted.issue(subject, name),
             context=name,
@@ -71,6 +75,10 @@ class NodeProcess:
     def send(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
+
+    def folders(self, uid: str) -> list[Path]:
+        """Of the pod of this uid: one, or none once it is removed."""
+        return [note.parent for note in (self.state_dir / "pods").glob("*/pod.json") if uid in note.read_text()]
 
     def wait(self) -> int:
         """Exit status of an agent that ends by itself."""
@@ -180,3 +188,76 @@ async def until(holds: Callable[[], bool], seconds: float = 20) -> None:
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 another process makes it true
             await asyncio.sleep(0.02)
+
+
+class Gate:
+    """A way to the API server that can be shut for one client alone; TLS passes through it untouched."""
+
+    def __init__(self, server: str) -> None:
+        self._target = urlsplit(server)
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+        self._port = 0
+
+    @property
+    def address(self) -> str:
+        return f"https://127.0.0.1:{self._port}"
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._pass, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in list(self._open):
+            writer.transport.abort()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(self._target.hostname, self._target.port)
+        ends = {writer, far_writer}
+        self._open |= ends
+        try:
+            await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+        finally:
+            self._open -= ends
+            for end in ends:
+                end.transport.abort()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def running_node(
+    cluster: LocalCluster, admin: KubeClient, folder: Path, server: str | None = None
+) -> AsyncIterator[NodeProcess]:
+    """A ready node of one test; whatever happened in the test, its containers and its Node end with it."""
+    name = f"own-{uuid.uuid4().hex[:8]}"
+    node = NodeProcess(cluster, name, folder / "s", server=server)
+    node.start()
+    try:
+        await wait_for(admin, "/api/v1/nodes", name, is_ready)
+        yield node
+    finally:
+        node.kill()
+        last = NodeProcess(cluster, name, folder / "s", "--stop-containers-on-exit", server=server)
+        runs = node.log().count("serves logs")
+        last.start()
+        try:
+            await until(lambda: last.log().count("serves logs") > runs)
+        finally:
+            last.stop()
+            await admin.delete(f"/api/v1/nodes/{name}")

@@ -2,12 +2,16 @@
 
 import asyncio
 import contextlib
+import ssl
 import subprocess
 from typing import Any
 
+import aiohttp
+import pytest
 from node_harness import SHELL, NodeProcess, Pods, until, wait_for
 
 from collabspace.kube.client import KubeClient
+from collabspace.local.certificates import Authority, Credential, Subject
 from collabspace.local.cluster import LocalCluster
 
 Object = dict[str, Any]
@@ -231,13 +235,10 @@ async def test_a_third_gpu_pod_waits_where_two_gpus_are(admin: KubeClient, pods:
 async def test_the_folder_of_a_deleted_pod_is_removed(pods: Pods, node: NodeProcess) -> None:
     created = await pods.create("brief", "exit 0")
     await pods.phase("brief", "Succeeded")
-    folders = [
-        path for path in (node.state_dir / "pods").glob("*/pod.json") if created["metadata"]["uid"] in path.read_text()
-    ]
-    assert len(folders) == 1
-    assert not (folders[0].parent / "v").exists()
+    (folder,) = node.folders(created["metadata"]["uid"])
+    await until(lambda: not (folder / "v").exists())
     await pods.delete("brief")
-    await until(lambda: not folders[0].parent.exists())
+    await until(lambda: not folder.exists())
 
 
 async def test_followed_logs_arrive_while_the_container_runs_and_end_with_it(pods: Pods) -> None:
@@ -264,6 +265,45 @@ async def test_kubectl_reads_logs_and_hears_why_there_are_none(pods: Pods, clust
     code, text = await kubectl("logs", "stranger")
     assert code == 1
     assert "ErrImageNeverPull" in text
+
+
+async def test_the_log_port_takes_the_api_servers_certificate_alone(
+    admin: KubeClient, node: NodeProcess, cluster: LocalCluster
+) -> None:
+    shown = await admin.get(f"/api/v1/nodes/{node.name}")
+    port = shown["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"]
+
+    async def healthz(credential: Credential | None) -> str:
+        context = ssl.create_default_context(cafile=cluster.authority)
+        if credential is not None:
+            context.load_cert_chain(credential.cert, credential.key)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"https://127.0.0.1:{port}/healthz", ssl=context) as answer,
+        ):
+            return await answer.text()
+
+    keys = cluster.state / "keys"
+    assert (
+        await healthz(Authority(keys, "kubelet").issue(Subject("kube-apiserver-kubelet-client"), "kubelet-client"))
+        == "ok"
+    )
+    for stranger in (None, Authority(keys, "cluster").issue(Subject("mallory", ("system:masters",)), "mallory")):
+        with pytest.raises(aiohttp.ClientError):
+            await healthz(stranger)
+
+
+async def test_a_folder_that_a_container_closed_is_removed_all_the_same(pods: Pods, node: NodeProcess) -> None:
+    volume = {
+        "container": {"volumeMounts": [{"name": "w", "mountPath": "/w"}]},
+        "volumes": [{"name": "w", "emptyDir": {}}],
+    }
+    created = await pods.create(
+        "closed", "mkdir -p /w/a/b && ln -s /etc /w/a/etc && chmod 0 /w/a/b && chmod 500 /w/a", **volume
+    )
+    await pods.phase("closed", "Succeeded")
+    (folder,) = node.folders(created["metadata"]["uid"])
+    await until(lambda: not (folder / "v").exists())
 
 
 async def test_log_options_are_honoured(pods: Pods) -> None:

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from node_harness import NodeProcess, Pods, until, wait_for
+from node_harness import Gate, NodeProcess, Pods, running_node, until, wait_for
 
 from collabspace.api import names
 from collabspace.kube.client import KubeClient
@@ -157,6 +157,43 @@ async def test_two_agents_do_not_share_a_state_directory(own_node: NodeProcess, 
     second.start()
     assert second.wait() == 1
     assert "another node agent works there" in second.log()
+
+
+async def test_an_end_while_the_api_server_is_away_is_reported_when_it_is_back(
+    cluster: LocalCluster, admin: KubeClient, namespace: str, tmp_path: Path
+) -> None:
+    async with Gate(cluster.server) as gate, running_node(cluster, admin, tmp_path, gate.address) as node:
+        pods = Pods(admin, namespace, node.name)
+        await pods.create("offline", WAIT_FOR_TERM)
+        await pods.phase("offline", "Running")
+        (start,) = node.journal(namespace)
+        await gate.close()
+        os.killpg(start["pid"], signal.SIGTERM)
+        await until(lambda: len(node.journal(namespace)) == 2)
+        await until(lambda: "/status: ClientConnectorError" in node.log())
+        await gate.open()
+        assert (await pods.end("offline"))["exitCode"] == 7
+        assert len(node.journal(namespace)) == 2
+
+
+async def test_containers_end_with_the_node_even_if_the_api_server_never_answers(
+    cluster: LocalCluster, admin: KubeClient, namespace: str, tmp_path: Path
+) -> None:
+    async with Gate(cluster.server) as gate, running_node(cluster, admin, tmp_path, gate.address) as node:
+        pods = Pods(admin, namespace, node.name)
+        await pods.create("last", WAIT_FOR_TERM)
+        await pods.phase("last", "Running")
+        (start,) = node.journal(namespace)
+        node.kill()
+        await gate.close()
+        last = NodeProcess(cluster, node.name, node.state_dir, "--stop-containers-on-exit", server=gate.address)
+        last.start()
+        await until(lambda: last.log().count("serves logs") == 2)
+        assert last.stop() == 0
+        assert not alive(start["pid"])
+        await gate.open()
+        node.start()
+        assert (await pods.end("last"))["exitCode"] == 7
 
 
 async def test_a_node_that_someone_deleted_comes_back(own_node: NodeProcess, admin: KubeClient) -> None:

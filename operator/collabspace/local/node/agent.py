@@ -4,7 +4,6 @@ import asyncio
 import fcntl
 import logging
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from collabspace.local.node.manifest import Object, parse
 from collabspace.local.node.pod import PodKeeper, Surroundings
 from collabspace.local.node.registration import Offer, Registration
 from collabspace.local.node.server import LogMissingError, LogServer, LogSource, tls_context
+from collabspace.local.node.volumes import remove_tree
 
 FIRST_RETRY = 0.5
 LONGEST_RETRY = 15.0
@@ -98,6 +98,7 @@ class Agent:
                     await self._registration.report_shutdown()
             except (KubeError, TimeoutError) as error:
                 _LOG.warning("shutdown not reported: %s", error)
+        self._take_up_folders()  # the API server may never have answered this agent
         keepers = list(self._keepers.values())
         for keeper in keepers:
             keeper.evict()
@@ -140,13 +141,20 @@ class Agent:
             self._apply(item)
         for uid in self._keepers.keys() - present:
             self._vanished(uid)
+        for uid in self._take_up_folders():
+            self._vanished(uid)
+
+    def _take_up_folders(self) -> list[str]:
+        """Keepers for pods of an earlier agent that nothing else told of; returns their uids."""
+        taken: list[str] = []
         for folder in self._folders.all():
             note = folder.note()
             if note is None:
-                shutil.rmtree(folder.path)  # its maker was killed before anything could start in it
+                remove_tree(folder.path)  # its maker was killed before anything could start in it
             elif note["metadata"]["uid"] not in self._keepers:
                 self._apply(note)
-                self._vanished(note["metadata"]["uid"])
+                taken.append(note["metadata"]["uid"])
+        return taken
 
     def _apply(self, item: Object) -> None:
         try:

@@ -68,6 +68,11 @@ class Pod:
         return f"/api/v1/namespaces/{self.namespace}/pods/{self.name}"
 
     @property
+    def only_noted(self) -> bool:
+        """Known from this node's own folder and not, or not yet, from the API server."""
+        return self.resource_version == 0
+
+    @property
     def terminal(self) -> bool:
         return self.status.get("phase") in ("Succeeded", "Failed")
 

@@ -8,7 +8,6 @@ import asyncio
 import dataclasses
 import datetime as dt
 import logging
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from collabspace.local.node.logs import tail
 from collabspace.local.node.manifest import Container, Pod, UnsupportedError, parse
 from collabspace.local.node.server import LogMissingError, LogSource
 from collabspace.local.node.status import Observation, Waiting
-from collabspace.local.node.volumes import Volumes
+from collabspace.local.node.volumes import Volumes, remove_tree
 
 FIRST_RETRY = 0.25
 LONGEST_RETRY = 15.0
@@ -157,7 +156,7 @@ class PodKeeper:
             self.stopped.set()
         if self._gone is not None:
             if decision.over:
-                await asyncio.to_thread(shutil.rmtree, self._folder.path)
+                await asyncio.to_thread(remove_tree, self._folder.path)
             return decision.over
         if decision.start and await self._start(decision.start):
             self._wake.set()
@@ -250,7 +249,7 @@ class PodKeeper:
 
     async def _report(self, decision: Decision) -> None:
         """Writes the status when it differs. A terminal status is final and is left alone."""
-        if self.pod.terminal:
+        if self.pod.terminal or self.pod.only_noted:
             return
         wanted = status.build(
             Observation(

@@ -77,7 +77,7 @@ class Volumes:
         """Takes tokens, secrets and work files off the disk."""
         self._tokens.clear()
         if self._folder.exists():
-            shutil.rmtree(self._folder)
+            remove_tree(self._folder)
 
     def mounts_of(self, container: Container) -> dict[str, Path]:
         """Mount path -> folder. Raises UnsupportedError."""
@@ -171,6 +171,15 @@ def inside(folder: Path, relative: str) -> Path:
     if not path.is_relative_to(folder):
         raise UnsupportedError(f"path {relative!r} leads out of its volume; use a relative path without '..'")
     return path
+
+
+def remove_tree(folder: Path) -> None:
+    """Removes a folder, folders that a container made unwritable included: agent and containers are one user."""
+    for place, below, _ in os.walk(folder):
+        for name in below:
+            if not (child := Path(place, name)).is_symlink():
+                child.chmod(0o700)
+    shutil.rmtree(folder)
 
 
 def write(path: Path, content: bytes, mode: int) -> None:
