@@ -77,8 +77,7 @@ def answers_explained() -> Iterator[None]:
     except AccessRefused as error:
         raise CommandError(
             f"the broker refused: {error.message}",
-            "It says the same for what is missing and what is not allowed: check the names, and the grants with "
-            f"{command('grants list')}.",
+            "Check the names: it says the same for what is missing.",
         ) from error
     except BrokerUnavailable as error:
         raise CommandError(

@@ -43,7 +43,7 @@ def as_text(found: Answer) -> str:
         lines += [f"  {plain(words)}" for words in found.next_commands]
     parts = (("Numbers:", found.numbers), ("What blocks:", found.blockers), ("Last warnings:", found.warnings))
     for title, items in parts:
-        if items and items != (f"DataAuthorized: {found.message}",):
+        if items:
             lines += ["", title, *(f"  {plain(item)}" for item in items)]
     return "\n".join(lines)
 

@@ -6,17 +6,29 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from collabspace.cli.output import Cell, plain
+from collabspace.cli.output import Cell, plain, text_of
 
 
-def console() -> Console:
+def console(width: int | None = None) -> Console:
     """For stdout. Texts come from outside, so no markup is read in them; NO_COLOR is heeded by Rich."""
-    return Console(highlight=False, markup=False, emoji=False)
+    return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+LAST_COLUMN = 24
+GAP = 3
+
+
+def width_for(headers: Sequence[str], rows: Sequence[Sequence[Cell]], terminal: int) -> int:
+    """The terminal's width when the last column can wrap within it; else what the table needs, so that nothing is cut
+    and the terminal breaks the lines."""
+    columns = [max(len(plain(text_of(cell))) for cell in column) for column in zip(headers, *rows, strict=True)]
+    fixed = sum(columns[:-1]) + GAP * (len(columns) - 1)
+    return terminal if fixed + min(columns[-1], LAST_COLUMN) <= terminal else fixed + columns[-1] + GAP
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
     """A table in kubectl's manner: no lines, bold headers; the last column wraps when the terminal is narrow."""
-    drawn = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    drawn = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for header in headers:
         drawn.add_column(header, no_wrap=header != headers[-1], overflow="fold")
     for row in rows:

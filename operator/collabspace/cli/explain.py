@@ -16,6 +16,7 @@ from collabspace.cli.task_state import (
     holds_quota,
     known_reason,
     message_of,
+    own_message,
     reason_of,
     state_of,
     steps,
@@ -72,7 +73,7 @@ def answer(facts: Facts) -> Answer:
     who, commands = _next(reason, facts) if reason else ("", ())
     return Answer(
         headline=f"{task.metadata.namespace}/{task.metadata.name}: {state_of(task)}, {word}",
-        message=message_of(task),
+        message=own_message(task),
         meaning=_meaning(reason, facts),
         numbers=tuple(_numbers(facts)),
         blockers=tuple(_blockers(task)),
@@ -112,7 +113,7 @@ def _age(facts: Facts) -> int:
 
 def _numbers(facts: Facts) -> list[str]:
     task, asked = facts.task, facts.task.spec.resources_per_node
-    lines = [f"asked: {asked.gpu} GPUs, {asked.cpu} CPUs, {asked.memory} memory"]
+    lines = [f"asked: GPUs {asked.gpu}, CPUs {asked.cpu}, memory {asked.memory}"]
     if has_ended(task) or facts.team is None:
         return lines
     holders = [each for each in facts.neighbours if holds_quota(each) and gpus_of(each)]
@@ -129,12 +130,12 @@ def _numbers(facts: Facts) -> list[str]:
 
 
 def _blockers(task: CollabTask) -> list[str]:
-    """The steps that are not done and say something."""
+    """The steps that are not done and say something else than the answer itself."""
     if state_of(task) is State.SUCCEEDED:
         return []
     found = []
     for step in steps(task):
-        if step.mark in ("now", "failed") and step.type != ConditionType.RUNNING and step.message:
+        if step.mark in ("now", "failed") and step.type != ConditionType.RUNNING and step.message != message_of(task):
             found.append(f"{step.type}: {step.message}")
     return list(dict.fromkeys(found))
 

@@ -4,7 +4,7 @@ import click
 
 from collabspace.cli import suggest
 from collabspace.cli.options import Where, cluster_options, output_option
-from collabspace.cli.parameters import NameType
+from collabspace.cli.parameters import NameType, ReferenceType
 
 
 @click.group(short_help="See and verify the record of every use of data.")
@@ -14,13 +14,13 @@ def ledger() -> None:
 
 @ledger.command("list")
 @click.argument("dataset", type=NameType(), required=False, shell_complete=suggest.datasets)
-@click.option("--task", type=NameType(), help="Only what this task did.", shell_complete=suggest.tasks)
+@click.option("--task", type=ReferenceType(), help="Only what this task did.", shell_complete=suggest.tasks)
 @click.option("--denied", is_flag=True, help="Only what was refused.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many, newest first.")
 @cluster_options()
 @output_option("wide", "json", "yaml")
 def list_records(
-    where: Where, dataset: str | None, task: str | None, denied: bool, limit: int, output: str | None
+    where: Where, dataset: str | None, task: tuple[str | None, str] | None, denied: bool, limit: int, output: str | None
 ) -> None:
     """List records, newest first. The namespace is proven, the person claimed, bytes are as the broker counted."""
     from collabspace.cli import records

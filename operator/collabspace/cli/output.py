@@ -45,9 +45,10 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     if not on_terminal():
         click.echo(aligned(headers, rows))
         return
-    from collabspace.cli.drawing import console, table
+    from collabspace.cli.drawing import console, table, width_for
 
-    console().print(table(headers, rows))
+    width = width_for(headers, rows, console().width)
+    console(width).print(table(headers, rows))
 
 
 def print_objects(objects: list[dict[str, Any]], form: str, *, single: bool = False) -> None:

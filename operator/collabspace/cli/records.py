@@ -25,7 +25,7 @@ class Choice:
     """Which records: None and False choose all."""
 
     dataset: str | None
-    task: str | None
+    task: tuple[str | None, str] | None
     denied: bool
     limit: int
 
@@ -56,9 +56,13 @@ def pages(client: BrokerClient, dataset: str | None) -> Iterator[LedgerRecord]:
 
 
 def _fits(record: LedgerRecord, choice: Choice) -> bool:
-    return (choice.task is None or record.task == choice.task) and (
-        not choice.denied or record.decision is Decision.DENIED
-    )
+    if choice.denied and record.decision is not Decision.DENIED:
+        return False
+    if choice.task is None:
+        return True
+    namespace, name = choice.task
+    owner, _, task = (record.task or "").rpartition("/")
+    return task == name and namespace in (None, owner)
 
 
 def record_row(record: LedgerRecord, *, wide: bool = False) -> tuple[Cell, ...]:

@@ -7,13 +7,13 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from collabspace.api.manifest import Split
-from collabspace.api.report import LabelScores, Loss, Report, ReportMetric
-from collabspace.cli.drawing import table
+from collabspace.api.report import DatasetFacts, LabelScores, Loss, Report, ReportMetric
+from collabspace.cli.drawing import table, width_for
 from collabspace.cli.glyphs import bar
 from collabspace.cli.output import Cell, aligned, plain, span
 
 AVERAGES = ("micro", "macro", "weighted")
-BAR_WIDTH = 16
+BAR_WIDTH = 10
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,21 @@ def blocks(report: Report) -> list[Block]:
         _labels("Classes", "CLASS", report.per_class, split),
         _owners(report, split),
         _losses(report),
-        _labels("Tags of tokens, O included (for comparison with older reports)", "TAG", report.per_tag, split),
+        _labels("Tags of tokens, O included,", "TAG", report.per_tag, split),
     ]
     return [block for block in found if block.rows]
 
 
-def drawn(report: Report) -> RenderableType:
-    """For a terminal."""
+def drawn(report: Report, width: int) -> tuple[RenderableType, int]:
+    """For a terminal of that width; and the width that it really needs."""
     parts: list[RenderableType] = [Text("\n".join(heading(report)), style="bold")]
+    needed = width
     for block in blocks(report):
         headers, rows = (block.headers, block.rows) if block.f1 is None else _with_bars(block, block.f1)
+        needed = max(needed, width_for(headers, rows, width))
         parts += [Text(f"\n{block.title}", style="bold cyan"), table(headers, rows)]
     parts += [Text(f"\n{line}", style="dim") for line in notes(report)]
-    return Group(*parts)
+    return Group(*parts), needed
 
 
 def as_text(report: Report) -> str:
@@ -107,10 +109,13 @@ def interval(metric: ReportMetric, form: str = "{} to {}") -> str:
 
 def _figures(report: Report, split: Split) -> Block:
     pooled = [metric for metric in report.metrics if metric.split is split and not metric.dataset]
-    rows: list[tuple[Cell, ...]] = [
-        (metric.name, figure(metric.value), interval(metric), plain(metric.label)) for metric in pooled
-    ]
-    return Block(f"Figures on {split}", ("METRIC", "VALUE", "95 % INTERVAL", "POSITIVE CLASS"), rows)
+    rows: list[tuple[Cell, ...]] = [(_with_label(metric), figure(metric.value), interval(metric)) for metric in pooled]
+    return Block(f"Figures on {split}", ("METRIC", "VALUE", "95 % INTERVAL"), rows)
+
+
+def _with_label(metric: ReportMetric) -> str:
+    """A metric that needs a positive class says which."""
+    return f"{metric.name} ({plain(metric.label)})" if metric.label else metric.name
 
 
 def _labels(
@@ -153,23 +158,27 @@ def _unseen_rows(report: Report, split: Split) -> list[tuple[Cell, ...]]:
 
 
 def _owners(report: Report, split: Split) -> Block:
-    rows: list[tuple[Cell, ...]] = []
-    for facts in report.datasets:
-        metric = report.metric(report.headline, split, facts.name)
-        loss = next((each for each in report.losses if each.split is split and each.dataset == facts.name), None)
-        rows.append(
-            (
-                facts.owner,
-                facts.role.value,
-                str(facts.records.get(Split.TRAIN, 0)),
-                str(facts.records.get(split, 0)),
-                figure(metric.value) if metric else "-",
-                interval(metric) if metric else "",
-                figure(loss.mean) if loss else "-",
-            )
-        )
-    headers = ("DATASET", "ROLE", "TRAIN RECORDS", f"{split.upper()} RECORDS", report.headline.upper())
-    return Block(f"By owner, on {split}", (*headers, "95 % INTERVAL", "LOSS"), rows)
+    rows = [_owner_row(report, split, facts.name, facts) for facts in report.datasets]
+    if len(rows) > 1:
+        rows.append(_owner_row(report, split, "", None))
+    headers = ("DATASET", "ROLE", "TRAIN", split.upper(), "VALUE", "95 % INTERVAL", "LOSS")
+    return Block(f"By owner: {report.headline} on {split}, with records used", headers, rows)
+
+
+def _owner_row(report: Report, split: Split, name: str, facts: DatasetFacts | None) -> tuple[Cell, ...]:
+    """One dataset, or all of them (no facts)."""
+    metric = report.metric(report.headline, split, name)
+    loss = next((each for each in report.losses if each.split is split and each.dataset == name), None)
+    used = [each for each in report.datasets if facts in (None, each)]
+    return (
+        facts.owner if facts else ("all", "bold"),
+        facts.role.value if facts else "",
+        str(sum(each.records.get(Split.TRAIN, 0) for each in used)),
+        str(sum(each.records.get(split, 0) for each in used)),
+        figure(metric.value) if metric else "-",
+        interval(metric) if metric else "",
+        figure(loss.mean) if loss else "-",
+    )
 
 
 def _losses(report: Report) -> Block:

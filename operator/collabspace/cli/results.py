@@ -35,7 +35,8 @@ def show(where: Where, task: str, file_name: str | None, output: str) -> None:
         from collabspace.cli.drawing import console
         from collabspace.cli.report import drawn
 
-        console().print(drawn(measured))
+        renderable, width = drawn(measured, console().width)
+        console(width).print(renderable)
     else:
         from collabspace.cli.report import as_text
 

@@ -81,20 +81,32 @@ def message_of(task: CollabTask) -> str:
     return found.message if found else ""
 
 
+def own_message(task: CollabTask) -> str:
+    """The message, unless it only repeats what the reason means in general."""
+    reason = known_reason(reason_of(task))
+    message = message_of(task)
+    return "" if reason and message == reason.help else message
+
+
 def gpus_of(task: CollabTask) -> int:
     return int(task.spec.resources_per_node.gpu)
 
 
 def steps(task: CollabTask) -> list[Step]:
-    """The way from accepted to succeeded; what is not reached yet is open."""
-    found = []
+    """The way from accepted to succeeded. What one step waits for, the later ones wait for too: they are only open."""
+    found: list[Step] = []
     for kind in STEPS:
         each = condition(task.status.conditions, kind)
-        if each is None:
-            found.append(Step(kind, "open", "", "", ""))
-            continue
-        found.append(Step(kind, _mark(task, each), each.reason, each.message, each.last_transition_time))
+        mark = _mark(task, each) if each else "open"
+        if each is None or (mark != "done" and any(_same(step, each) for step in found)):
+            found.append(Step(kind, "failed" if mark == "failed" else "open", "", "", ""))
+        else:
+            found.append(Step(kind, mark, each.reason, each.message, each.last_transition_time))
     return found
+
+
+def _same(step: Step, each: Condition) -> bool:
+    return (step.reason, step.message) == (each.reason, each.message)
 
 
 def _mark(task: CollabTask, each: Condition) -> str:

@@ -9,7 +9,7 @@ from collabspace.cli.cluster import Cluster, parsed, run
 from collabspace.cli.errors import command
 from collabspace.cli.options import Where
 from collabspace.cli.output import OBJECT_FORMS, nothing_found, plain, print_objects, print_table
-from collabspace.cli.task_state import State, has_ended, message_of, reason_of, state_of
+from collabspace.cli.task_state import State, has_ended, own_message, reason_of, state_of
 from collabspace.client.protocol import AttemptFeed
 from collabspace.kube import clock
 from collabspace.kube.client import Object
@@ -72,7 +72,7 @@ async def _read(cluster: Cluster, name: str, *, live: bool) -> tuple[Object, Att
 
 def _describe(task: CollabTask, feed: AttemptFeed | None) -> None:
     now = clock.now()
-    click.echo(f"{state_of(task)}: {reason_of(task)}" + (f". {plain(message_of(task))}" if message_of(task) else ""))
+    click.echo(f"{state_of(task)}: {reason_of(task)}" + (f". {plain(own_message(task))}" if own_message(task) else ""))
     for name, value in task_rows.facts(task, now):
         click.echo(f"  {name:<11}{plain(value)}")
     click.echo()

@@ -10,7 +10,7 @@ from collabspace.cli.cluster import Cluster, parsed, path_of, run
 from collabspace.cli.errors import EXIT_ERROR, EXIT_TIMED_OUT, CommandError, command, leaving
 from collabspace.cli.options import Where
 from collabspace.cli.output import plain
-from collabspace.cli.task_state import condition, has_ended, message_of, reason_of, state_of
+from collabspace.cli.task_state import condition, has_ended, own_message, reason_of, state_of
 from collabspace.cli.watching import changes
 
 
@@ -56,7 +56,7 @@ async def _until(cluster: Cluster, name: str, wanted: str, last: list[str]) -> i
 
 def _ended_otherwise(task: CollabTask, wanted: str) -> int:
     name, namespace = task.metadata.name, task.metadata.namespace
-    message = f": {plain(message_of(task))}" if message_of(task) else ""
+    message = ": " + plain(own_message(task)).rstrip(".") if own_message(task) else ""
     click.echo(
         f"error: task {name} ended without {wanted} ({reason_of(task)}{message}). "
         f"See: {command(f'why {name} -n {namespace}')}.",
