@@ -27,7 +27,7 @@ class Recipe:
     shows_unseen: bool = True
 
 
-GENERATED = Recipe("--random-init --set epochs=8", timeout=600)
+GENERATED = Recipe("--random-init --set epochs=6", timeout=600)
 CORPUS_FROM_SCRATCH = Recipe("--random-init --set epochs=8", timeout=7200)
 CORPUS_WITH_BASE = Recipe(
     f"--model {LAB}/base --set epochs=2 --set learningRate=1e-4 --set batchSize=16 "

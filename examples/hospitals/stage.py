@@ -91,7 +91,8 @@ class Stage:
             lines.append(claim + "\n")
             lines.append(f"    {command}\n", style="bold")
         self.console.print()
-        self.console.print(Panel(lines, title="what you saw, and how to see it again", border_style="green"))
+        panel = Panel(lines, title="what you saw, and how to see it again", border_style="green")
+        self.console.print(panel, soft_wrap=False)
         for hint in hints:
             self.console.print(hint)
 

@@ -177,6 +177,12 @@ class Ledger:
         with self._connection() as connection:
             return {row.chain: row.dataset or "" for row in connection.execute(union(recorded, counted))}
 
+    def every_chain(self) -> list[str]:
+        """All chains that there are or were, for whoever holds the whole database."""
+        with self._connection() as connection:
+            rows = connection.execute(union(select(chains.c.chain), select(access.c.chain)))
+            return sorted(row.chain for row in rows)
+
     def verify(self, chain: str, heads: Sequence[str] = ()) -> ChainVerdict:
         """Reads one chain from its first record on. `heads` are hashes that others have seen at its end."""
         query = select(access).where(access.c.chain == chain).order_by(access.c.position)
