@@ -67,7 +67,7 @@ class BrokerProcess:
         self._process.wait(30)
 
     def http(self, token: str | None = None) -> httpx.Client:
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        headers = {} if not token else {"Authorization": f"Bearer {token}"}
         context = ssl.create_default_context(cadata=self.ca)
         return httpx.Client(base_url=self.url, verify=context, headers=headers, timeout=30, trust_env=False)
 
@@ -294,7 +294,7 @@ def corpus(folder: Path, sentences: int = 60, word: str = MARKER) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for split, count in (("train", sentences), ("validation", 6), ("test", 6)):
         lines = [
-            f"the\tO\npatient\tO\n{number}\tO\nhas\tO\n{word}\tB-Disease\nfever\tI-Disease\n.\tO\n\n"
+            f"the\tO\n{split}\tO\npatient\tO\n{number}\tO\nhas\tO\n{word}\tB-Disease\nfever\tI-Disease\n.\tO\n\n"
             for number in range(count)
         ]
         (folder / f"{split}.conll").write_text("".join(lines))

@@ -13,6 +13,7 @@ from collabspace.api import names
 from collabspace.api.manifest import DatasetFormat, Manifest
 from collabspace.client.protocol import UploadTarget
 from collabspace.formats import SplitRule, prepare
+from collabspace.kube import config
 from collabspace.kube.client import KubeClient, KubeError
 from collabspace.local.certificates import LOOPBACK, Authority, Subject
 from collabspace.local.cluster import LocalCluster
@@ -101,9 +102,24 @@ class Published:
 @pytest.fixture
 async def published(world: World, broker: BrokerProcess, tmp_path: Path) -> Published:
     """A hospital that has pushed its notes."""
-    owner = await world.team()
-    published = await prepared(world, owner, tmp_path)
-    token = await world.token(owner, names.PUBLISHER_ACCOUNT)
+    return await pushed(world, broker, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def hospital(cluster: LocalCluster, broker: BrokerProcess, tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """The same, shared by tests that change nothing but its grants."""
+
+    async def build() -> Published:
+        async with KubeClient(config.load(cluster.kubeconfig)) as admin:
+            return await pushed(World(admin), broker, tmp_path_factory.mktemp("hospital"))
+
+    with asyncio.Runner() as runner:
+        return runner.run(build())
+
+
+async def pushed(world: World, broker: BrokerProcess, folder: Path) -> Published:
+    published = await prepared(world, await world.team(), folder)
+    token = await world.token(published.owner, names.PUBLISHER_ACCOUNT)
     with broker.client(token, claimed_by="dr-lee") as client:
         await asyncio.to_thread(client.push, published.target, published.manifest, published.folder)
     return published

@@ -1,0 +1,185 @@
+"""The ledger as owners read it, the feed and usage of the operator, and the broker's own health."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from broker_harness import BrokerProcess, Pin, World
+from conftest import Published, prepared
+
+from collabspace.api import names
+from collabspace.api.run import Progress
+from collabspace.client.client import BrokerClient
+from collabspace.client.errors import AccessRefused
+from collabspace.client.protocol import Usage
+
+USAGE = Usage(namespace="lab", task="ner", gpu_seconds=3, cpu_seconds=9, outcome="Completed")
+
+
+@pytest.fixture
+async def operator(world: World, broker: BrokerProcess) -> BrokerClient:
+    """The operator's own account."""
+    return broker.client(await world.token(names.SYSTEM_NAMESPACE, names.OPERATOR_ACCOUNT))
+
+
+async def test_an_owner_sees_who_used_the_data_and_the_user_sees_the_same_records(
+    world: World, broker: BrokerProcess, published: Published, tmp_path: Path
+) -> None:
+    lab, third = await world.team(), await world.team()
+    await world.grant(published.owner, lab)
+    pod = await world.trainer(lab, [Pin(published.owner, published.uid, published.digest)])
+    with broker.client(await pod.token()) as client:
+        await asyncio.to_thread(client.fetch_version, published.uid, published.digest, tmp_path)
+    pages = {}
+    for namespace in (published.owner, lab, third):
+        with broker.client(await world.token(namespace, names.READER_ACCOUNT)) as client:
+            pages[namespace] = (await asyncio.to_thread(client.ledger)).records
+    assert [record.event for record in pages[published.owner]] == ["Closed", "Opened", "Published"]
+    assert pages[lab] == pages[published.owner][:2]
+    assert pages[third] == []
+    closed, opened, _ = pages[published.owner]
+    assert (opened.namespace, opened.task, opened.dataset) == (lab, f"{lab}/ner", f"{published.owner}/notes")
+    assert closed.bytes == published.manifest.size
+
+
+async def test_an_owner_can_ask_for_one_dataset_and_page_through_it(
+    world: World, broker: BrokerProcess, published: Published
+) -> None:
+    with broker.client(await world.token(published.owner, names.PUBLISHER_ACCOUNT)) as client:
+        page = await asyncio.to_thread(client.ledger, None, 1, "notes")
+        assert [record.event for record in page.records] == ["Published"]
+        assert (await asyncio.to_thread(client.ledger, page.next, 1, "notes")).records == []
+        assert (await asyncio.to_thread(client.ledger, None, 10, "other")).records == []
+
+
+async def test_a_changed_record_is_found_by_its_owner_and_named(
+    world: World, make_broker: Callable[..., BrokerProcess], tmp_path: Path
+) -> None:
+    broker = make_broker()
+    owner = await world.team()
+    data = await prepared(world, owner, tmp_path)
+    with broker.client(await world.token(owner, names.PUBLISHER_ACCOUNT)) as client:
+        await asyncio.to_thread(client.push, data.target, data.manifest, data.folder)
+        for number in range(3):
+            with broker.client(await world.token(owner, names.READER_ACCOUNT)) as reader:
+                await asyncio.to_thread(reader.fetch_dataset, owner, "notes", None, tmp_path / str(number))
+        good = await asyncio.to_thread(client.verify_ledger)
+        assert good.ok and good.records == 7
+        with closing(sqlite3.connect(broker.ledger)) as connection:
+            connection.execute("UPDATE access SET bytes = bytes - 1 WHERE position = 5")
+            connection.commit()
+        bad = await asyncio.to_thread(client.verify_ledger)
+    (chain,) = [chain for chain in bad.chains if not chain.ok]
+    assert not bad.ok and chain.chain == data.uid
+    assert chain.problem is not None and chain.problem.startswith("record 5:")
+
+
+async def test_a_ledger_put_back_to_an_older_copy_is_found_by_the_head_in_the_datasets_status(
+    world: World, make_broker: Callable[..., BrokerProcess], tmp_path: Path
+) -> None:
+    broker = make_broker()
+    owner = await world.team()
+    data = await prepared(world, owner, tmp_path)
+    token = await world.token(owner, names.PUBLISHER_ACCOUNT)
+    with broker.client(token) as client:
+        await asyncio.to_thread(client.push, data.target, data.manifest, data.folder)
+    broker.stop()
+    copy = broker.ledger.read_bytes()
+    broker.start()
+    with broker.client(await world.token(owner, names.READER_ACCOUNT)) as reader:
+        await asyncio.to_thread(reader.fetch_dataset, owner, "notes", None, tmp_path / "got")
+    with broker.client(await world.token(names.SYSTEM_NAMESPACE, names.OPERATOR_ACCOUNT)) as client:
+        (feed,) = (await asyncio.to_thread(client.feed, "", 0)).datasets
+    path = f"/apis/{names.API_VERSION}/namespaces/{owner}/{names.SHARED_DATASETS}/notes/status"
+    await world.admin.merge(path, {"status": {"usage": {"ledgerHead": feed.ledger_head}}})
+    broker.stop()
+    broker.ledger.write_bytes(copy)
+    broker.start()
+    with broker.client(token) as client:
+        verdict = await asyncio.to_thread(client.verify_ledger)
+    (chain,) = [chain for chain in verdict.chains if not chain.ok]
+    assert chain.problem is not None and chain.problem.startswith("record 2: a head known from elsewhere")
+
+
+async def test_the_operator_hears_of_versions_use_and_attempts(
+    world: World, broker: BrokerProcess, operator: BrokerClient, published: Published, tmp_path: Path
+) -> None:
+    with operator:
+        full = await asyncio.to_thread(operator.feed, "", 0)
+        assert full.full
+        (known,) = [dataset for dataset in full.datasets if dataset.uid == published.uid]
+        assert [version.digest for version in known.versions] == [published.digest]
+        assert (known.versions[0].records, known.versions[0].labels) == (published.manifest.records, ["Disease"])
+        waiting = asyncio.create_task(asyncio.to_thread(operator.feed, full.cursor, 20))
+        with broker.client(await world.token(published.owner, names.READER_ACCOUNT)) as client:
+            await asyncio.to_thread(client.fetch_dataset, published.owner, "notes", None, tmp_path)
+        changed = await waiting
+        assert not changed.full and [dataset.uid for dataset in changed.datasets] == [published.uid]
+        last = await asyncio.to_thread(operator.feed, full.cursor, 0)
+        (used,) = last.datasets
+        assert (used.reads, used.bytes_read, used.denials) == (1, published.manifest.size, 0)
+        assert used.ledger_head == broker.rows("chain = ?", published.uid)[-1]["hash"]
+        pod = await world.trainer(published.owner, [Pin(published.owner, published.uid, published.digest)])
+        with broker.client(await pod.token()) as client:
+            await asyncio.to_thread(client.report_progress, pod.task.uid, 1, Progress(step=1, total_steps=2))
+        (attempt,) = (await asyncio.to_thread(operator.feed, last.cursor, 10)).attempts
+        assert (attempt.task_uid, attempt.attempt) == (pod.task.uid, 1)
+
+
+async def test_nobody_but_the_operator_gets_the_feed_or_reports_usage(world: World, broker: BrokerProcess) -> None:
+    team = await world.team()
+    body = {"metadata": {"name": names.OPERATOR_ACCOUNT, "namespace": team}}
+    await world.admin.create(f"/api/v1/namespaces/{team}/serviceaccounts", body)
+    for account in (names.OPERATOR_ACCOUNT, names.READER_ACCOUNT, names.PUBLISHER_ACCOUNT):
+        with broker.client(await world.token(team, account)) as client:
+            with pytest.raises(AccessRefused):
+                await asyncio.to_thread(client.feed, "", 0)
+            with pytest.raises(AccessRefused):
+                await asyncio.to_thread(client.report_usage, "uid", 1, USAGE)
+
+
+async def test_usage_reported_twice_is_stored_once(broker: BrokerProcess, operator: BrokerClient) -> None:
+    with operator:
+        for _ in range(2):
+            await asyncio.to_thread(operator.report_usage, "uid-usage", 1, USAGE)
+    with closing(sqlite3.connect(f"file:{broker.ledger}?mode=ro", uri=True)) as connection:
+        rows = connection.execute("SELECT gpu_seconds, cpu_seconds FROM usage WHERE task_uid = 'uid-usage'").fetchall()
+    assert rows == [(3, 9)]
+
+
+async def test_health_and_metrics_are_open_and_hold_no_names(broker: BrokerProcess, published: Published) -> None:
+    def read() -> tuple[int, int, str]:
+        with broker.http() as http:
+            return http.get("/livez").status_code, http.get("/readyz").status_code, http.get("/metrics").text
+
+    live, ready, text = await asyncio.to_thread(read)
+    assert (live, ready) == (200, 200)
+    for metric in (
+        "collabspace_dataset_reads_total",
+        "collabspace_ledger_records_total",
+        "collabspace_token_reviews_total",
+    ):
+        assert metric in text
+    assert published.owner not in text and published.uid not in text
+
+
+async def test_one_namespaces_flood_is_slowed_down_and_anothers_request_is_not(
+    world: World, make_broker: Callable[..., BrokerProcess]
+) -> None:
+    broker = make_broker(COLLABSPACE_BROKER_REQUESTS_PER_SECOND="5")
+    loud, quiet = [await world.token(await world.team(), names.READER_ACCOUNT) for _ in range(2)]
+
+    def flood() -> list[int]:
+        with broker.http(loud) as http:
+            return [http.get("/v1/ledger").status_code for _ in range(40)]
+
+    def ask() -> int:
+        with broker.http(quiet) as http:
+            return http.get("/v1/ledger").status_code
+
+    statuses = await asyncio.to_thread(flood)
+    assert statuses.count(200) >= 20 and 429 in statuses
+    assert await asyncio.to_thread(ask) == 200
