@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import corpus
@@ -34,14 +35,15 @@ def start_cluster(stage: Stage, cluster: LocalCluster) -> None:
     )
 
 
-def publish(stage: Stage, notes: dict[str, Path], tables: dict[str, Path], work: Path) -> None:
+def publish(stage: Stage, notes: dict[str, Path], tables: dict[str, Path]) -> None:
     stage.act("two hospitals publish; what is broken does not get in")
     for team, person in HOSPITALS.items():
-        stage.run(person, f"kubectl apply -f {HERE / team}.yaml", brief=True)
-        stage.run(person, f"kubectl collab push notes {notes[team]}")
-        stage.run(person, f"kubectl collab push measurements {tables[team]}", brief=True)
-    broken = corpus.broken_copy(notes["hospital-b"] / "train.conll", work)
-    refusal = stage.run("ben", f"kubectl collab push notes {broken}", fails=True)
+        shutil.copy(HERE / f"{team}.yaml", stage.folder)
+        stage.run(person, f"kubectl apply -f {team}.yaml", brief=True)
+        stage.run(person, f"kubectl collab push notes {notes[team].relative_to(stage.folder)}")
+        stage.run(person, f"kubectl collab push measurements {tables[team].name}", brief=True)
+    broken = corpus.broken_copy(notes["hospital-b"] / "train.conll", stage.folder)
+    refusal = stage.run("ben", f"kubectl collab push notes {broken.name}", fails=True)
     stage.require("notes.conll:412" in refusal, "the broken file was refused without naming its line")
     stage.run("admin", "kubectl wait --for=condition=Ready sds --all -A --timeout=60s", brief=True)
     stage.run("admin", "kubectl get sds -A")

@@ -20,14 +20,15 @@ QUOTA = 2
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the notes are trained: more flags of `submit`, and the longest that all three may take, in seconds."""
+    """How the notes are trained: more flags of `submit`; the longest that all three may take, in seconds; whether
+    training together must clearly win (on generated notes it does; a corpus of the user's says what it says)."""
 
     flags: str
     timeout: float
-    shows_unseen: bool = True
+    must_gain: bool = False
 
 
-GENERATED = Recipe("--random-init --set epochs=6", timeout=600)
+GENERATED = Recipe("--random-init --set epochs=6", timeout=600, must_gain=True)
 CORPUS_FROM_SCRATCH = Recipe("--random-init --set epochs=8", timeout=7200)
 CORPUS_WITH_BASE = Recipe(
     f"--model {LAB}/base --set epochs=2 --set learningRate=1e-4 --set batchSize=16 "
@@ -73,7 +74,7 @@ def report_of(stage: Stage, task: str) -> Report:
     return Report.model_validate(json.loads(stage.run("lin", f"kubectl collab report {task} -o json", show=False)))
 
 
-def compare(stage: Stage) -> None:
+def compare(stage: Stage, recipe: Recipe) -> None:
     stage.act("trained on x tested on: alone or together")
     drawn = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), title=None)
     for header in ("trained on", "hospital-a's test", "hospital-b's test", "both (95 % interval)"):
@@ -97,10 +98,12 @@ def compare(stage: Stage) -> None:
     stage.console.print(drawn)
     best_alone = max(pooled["notes-a"].value, pooled["notes-b"].value)
     gain = pooled["notes-both"].value - best_alone
-    stage.require(pooled["notes-both"].low > best_alone, f"together is not clearly better than alone: {gain:+.3f}")
-    stage.proves(
-        f"Together beats the better hospital alone by {100 * gain:.1f} points of F1", "kubectl collab report notes-both"
-    )
+    clear = pooled["notes-both"].low > best_alone
+    stage.require(clear or not recipe.must_gain, f"together is not clearly better than alone: {gain:+.3f}")
+    claim = f"Together beats the better hospital alone by {100 * gain:.1f} points of F1"
+    if not clear:
+        claim = f"On this corpus the gain of training together, {100 * gain:+.1f} points of F1, is within the noise"
+    stage.proves(claim, "kubectl collab report notes-both -n research-lab")
 
 
 def show_report(stage: Stage) -> None:
@@ -129,7 +132,8 @@ def tables(stage: Stage) -> None:
     for name, figure in figures.items():
         cost = reports[name].execution.cpu_seconds
         stage.console.print(
-            f"    {names[name]:<20} accuracy {figure.value:.3f}  [{figure.low:.3f}, {figure.high:.3f}]   {cost:.1f} CPU-seconds"
+            f"    {names[name]:<20} accuracy {figure.value:.3f}  [{figure.low:.3f}, {figure.high:.3f}]   "
+            f"{cost:.1f} CPU-seconds"
         )
     network, linear = figures["risk-network"], figures["risk-linear"]
     if network.low <= linear.high and linear.low <= network.high:

@@ -35,37 +35,43 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def play(stage: Stage, cluster: LocalCluster, given: argparse.Namespace, work: Path) -> None:
+def play(stage: Stage, cluster: LocalCluster, given: argparse.Namespace) -> None:
     """All acts in order. Raises StepFailedError at the first that does not hold."""
+    work = stage.folder
     cluster.down(wipe=True)  # what an earlier demo left
+    stage.begin()
     acts_data.start_cluster(stage, cluster)
     if given.data:
-        notes, recipe = corpus.halved(given.data, work / "corpus"), acts_training.CORPUS_FROM_SCRATCH
+        notes, recipe = corpus.halved(given.data, work / "notes"), acts_training.CORPUS_FROM_SCRATCH
     else:
         notes, recipe = corpus.generated(work / "notes"), acts_training.GENERATED
         stage.say(
             "The notes are generated: no patient, no hospital. The measurements are real (scikit-learn's own copy)."
         )
-    acts_data.publish(stage, notes, corpus.measurements(work), work)
+    acts_data.publish(stage, notes, corpus.measurements(work))
     acts_data.consent(stage)
     if given.base:
-        acts_training.publish_base(stage, given.base)
+        acts_training.publish_base(stage, given.base.absolute())
         recipe = acts_training.CORPUS_WITH_BASE
     acts_training.train(stage, recipe)
-    acts_training.compare(stage)
+    acts_training.compare(stage, recipe)
     acts_training.show_report(stage)
     acts_training.tables(stage)
-    acts_control.revoke(stage, work)
-    acts_control.ledger(stage, cluster, work)
+    acts_control.revoke(stage)
+    acts_control.ledger(stage, cluster)
 
 
 def main() -> int:
     given = arguments()
-    stage = Stage(path=[Path(sys.executable).parent], console=plain_when_piped())
-    cluster = LocalCluster(given.name, given.state, progress=stage.say)
+    with tempfile.TemporaryDirectory(prefix="collabspace-demo-") as work:
+        stage = Stage([Path(sys.executable).parent], Path(work), console=plain_when_piped())
+        return perform(stage, LocalCluster(given.name, given.state, progress=stage.say), given)
+
+
+def perform(stage: Stage, cluster: LocalCluster, given: argparse.Namespace) -> int:
+    """The demo and its curtain; returns the exit code."""
     try:
-        with tempfile.TemporaryDirectory(prefix="collabspace-demo-") as work:
-            play(stage, cluster, given, Path(work))
+        play(stage, cluster, given)
     except (StepFailedError, LocalClusterError, FileNotFoundError) as error:
         stage.console.print(Text(f"✗ {error}", style="red"))
         stage.console.print(f"logs: {cluster.state / 'logs'}")

@@ -20,13 +20,18 @@ class StepFailedError(Exception):
 
 @dataclass
 class Stage:
-    """Runs commands as one of the teams' people and shows them. `path` is put before PATH, so that kubectl is ours."""
+    """Runs commands in `folder` as one of the teams' people. `path` is put before PATH, so that kubectl is ours."""
 
     path: list[Path]
+    folder: Path
     kubeconfigs: dict[str, Path] = field(default_factory=dict)
     console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
     proofs: list[tuple[str, str]] = field(default_factory=list)
     begun: float = field(default_factory=time.monotonic)
+
+    def begin(self) -> None:
+        """The clock starts."""
+        self.begun = time.monotonic()
 
     def act(self, title: str) -> None:
         seconds = int(time.monotonic() - self.begun)
@@ -60,6 +65,7 @@ class Stage:
         done = subprocess.run(
             shlex.split(command),
             env=self.environment(who),
+            cwd=self.folder,
             stdout=None if colour and self.console.is_terminal else subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
