@@ -18,7 +18,7 @@ def node_process(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory
     process = NodeProcess(cluster, f"node-{folder.name[4:]}", folder / "s", "--stop-containers-on-exit")
     process.start()
     yield process
-    process.stop()
+    process.stop_and_wait()
     command = [cluster.kubectl, f"--kubeconfig={cluster.kubeconfig}", "delete", "node", process.name]
     subprocess.run(command, check=True, capture_output=True)
 

@@ -68,8 +68,11 @@ class NodeProcess:
         """As a crash would end it."""
         self._end(signal.SIGKILL)
 
-    def stop(self) -> int:
-        """As its owner would end it; returns the exit status."""
+    async def stop(self) -> int:
+        """As its owner would end it; returns the exit status. Its way to the API server may lead through our loop."""
+        return await asyncio.to_thread(self.stop_and_wait)
+
+    def stop_and_wait(self) -> int:
         return self._end(signal.SIGTERM)
 
     def send(self, number: signal.Signals) -> None:
@@ -141,6 +144,12 @@ class Pods:
 
     async def gone(self, name: str, seconds: float = 30) -> None:
         await self.wait(name, lambda pod: not pod, seconds)
+
+    async def up(self, name: str) -> None:
+        """Until the pod's script has said something: what it did before that, such as a trap, is done."""
+        await self.phase(name, "Running")
+        async with contextlib.aclosing(self.admin.stream(f"{self.path}/{name}/log", {"follow": "true"})) as lines:
+            await anext(lines)
 
     async def delete(self, name: str, grace_seconds: int | None = None) -> None:
         await self.admin.delete(f"{self.path}/{name}", grace_seconds=grace_seconds)
@@ -259,5 +268,5 @@ async def running_node(
         try:
             await until(lambda: last.log().count("serves logs") > runs)
         finally:
-            last.stop()
+            await last.stop()
             await admin.delete(f"/api/v1/nodes/{name}")

@@ -97,7 +97,7 @@ class Agent:
                 async with asyncio.timeout(REPORT_SECONDS):
                     await self._registration.report_shutdown()
             except (KubeError, TimeoutError) as error:
-                _LOG.warning("shutdown not reported: %s", error)
+                _LOG.warning("shutdown not reported: %r", error)
         self._take_up_folders()  # the API server may never have answered this agent
         keepers = list(self._keepers.values())
         for keeper in keepers:

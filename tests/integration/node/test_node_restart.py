@@ -29,7 +29,7 @@ async def test_a_killed_agent_leaves_the_pod_running_and_its_successor_reports_t
     own_pods: Pods, own_node: NodeProcess, cluster: LocalCluster
 ) -> None:
     await own_pods.create("steady", WAIT_FOR_TERM, labels=LABELS)
-    await own_pods.phase("steady", "Running")
+    await own_pods.up("steady")
     own_node.kill()
     (start,) = own_node.journal(own_pods.namespace)
     assert (start["event"], start["taskUid"], start["attempt"]) == ("start", "u-1", "2")
@@ -50,7 +50,7 @@ async def test_a_killed_agent_leaves_the_pod_running_and_its_successor_reports_t
 
 async def test_an_end_while_no_agent_lives_is_reported_by_the_next_one(own_pods: Pods, own_node: NodeProcess) -> None:
     await own_pods.create("alone", WAIT_FOR_TERM)
-    await own_pods.phase("alone", "Running")
+    await own_pods.up("alone")
     own_node.kill()
     (start,) = own_node.journal(own_pods.namespace)
     os.killpg(start["pid"], signal.SIGTERM)
@@ -65,7 +65,7 @@ async def test_a_pod_deleted_by_force_while_no_agent_lives_is_ended_by_the_next_
     own_pods: Pods, own_node: NodeProcess
 ) -> None:
     await own_pods.create("forced", WAIT_FOR_TERM)
-    await own_pods.phase("forced", "Running")
+    await own_pods.up("forced")
     own_node.kill()
     await own_pods.delete("forced", 0)
     await own_pods.gone("forced")
@@ -79,8 +79,8 @@ async def test_a_pod_deleted_by_force_while_no_agent_lives_is_ended_by_the_next_
 async def test_a_container_whose_parent_was_killed_dies_with_it_and_is_not_started_again(
     own_pods: Pods, own_node: NodeProcess
 ) -> None:
-    await own_pods.create("orphan", "(while :; do sleep 0.05; done) & while :; do sleep 0.05; done")
-    await own_pods.phase("orphan", "Running")
+    await own_pods.create("orphan", "echo up; (while :; do sleep 0.05; done) & while :; do sleep 0.05; done")
+    await own_pods.up("orphan")
     (start,) = own_node.journal(own_pods.namespace)
     os.kill(parent(start["pid"]), signal.SIGKILL)
     end = await own_pods.end("orphan")
@@ -91,7 +91,7 @@ async def test_a_container_whose_parent_was_killed_dies_with_it_and_is_not_start
 
 async def test_a_pod_whose_records_are_lost_is_not_started_a_second_time(own_pods: Pods, own_node: NodeProcess) -> None:
     await own_pods.create("forgotten", WAIT_FOR_TERM)
-    await own_pods.phase("forgotten", "Running")
+    await own_pods.up("forgotten")
     own_node.kill()
     (start,) = own_node.journal(own_pods.namespace)
     os.killpg(start["pid"], signal.SIGKILL)
@@ -107,8 +107,8 @@ async def test_a_stopped_agent_leaves_containers_running_unless_told_to_end_them
     own_pods: Pods, own_node: NodeProcess, cluster: LocalCluster, admin: KubeClient
 ) -> None:
     await own_pods.create("survivor", WAIT_FOR_TERM)
-    await own_pods.phase("survivor", "Running")
-    assert own_node.stop() == 0
+    await own_pods.up("survivor")
+    assert await own_node.stop() == 0
     (start,) = own_node.journal(own_pods.namespace)
     assert alive(start["pid"])
 
@@ -116,7 +116,7 @@ async def test_a_stopped_agent_leaves_containers_running_unless_told_to_end_them
     last.start()
     await until(lambda: last.log().count("serves logs") == 2)
     await wait_for(admin, "/api/v1/nodes", own_node.name, lambda node: bool(node))
-    assert last.stop() == 0
+    assert await last.stop() == 0
     assert not alive(start["pid"])
     pod = await own_pods.phase("survivor", "Failed")
     disrupted = next(one for one in pod["status"]["conditions"] if one["type"] == "DisruptionTarget")
@@ -143,7 +143,7 @@ async def test_an_agent_killed_again_and_again_runs_every_pod_exactly_once(
 
 async def test_a_frozen_agent_catches_up(own_pods: Pods, own_node: NodeProcess) -> None:
     await own_pods.create("before", WAIT_FOR_TERM)
-    await own_pods.phase("before", "Running")
+    await own_pods.up("before")
     own_node.send(signal.SIGSTOP)
     await own_pods.delete("before")
     await own_pods.create("during", "exit 0")
@@ -165,7 +165,7 @@ async def test_an_end_while_the_api_server_is_away_is_reported_when_it_is_back(
     async with Gate(cluster.server) as gate, running_node(cluster, admin, tmp_path, gate.address) as node:
         pods = Pods(admin, namespace, node.name)
         await pods.create("offline", WAIT_FOR_TERM)
-        await pods.phase("offline", "Running")
+        await pods.up("offline")
         (start,) = node.journal(namespace)
         await gate.close()
         os.killpg(start["pid"], signal.SIGTERM)
@@ -182,14 +182,14 @@ async def test_containers_end_with_the_node_even_if_the_api_server_never_answers
     async with Gate(cluster.server) as gate, running_node(cluster, admin, tmp_path, gate.address) as node:
         pods = Pods(admin, namespace, node.name)
         await pods.create("last", WAIT_FOR_TERM)
-        await pods.phase("last", "Running")
+        await pods.up("last")
         (start,) = node.journal(namespace)
         node.kill()
         await gate.close()
         last = NodeProcess(cluster, node.name, node.state_dir, "--stop-containers-on-exit", server=gate.address)
         last.start()
         await until(lambda: last.log().count("serves logs") == 2)
-        assert last.stop() == 0
+        assert await last.stop() == 0
         assert not alive(start["pid"])
         await gate.open()
         node.start()

@@ -60,7 +60,7 @@ async def test_a_job_fails_by_the_exit_code_of_its_pod(admin: KubeClient, namesp
 
 
 async def test_a_suspended_job_gives_its_pod_the_grace_period_and_the_pod_goes(
-    admin: KubeClient, namespace: str, node: NodeProcess
+    admin: KubeClient, pods: Pods, node: NodeProcess
 ) -> None:
     script = "trap 'echo saved; exit 50' TERM; echo up; while :; do sleep 0.05; done"
     template = {
@@ -76,14 +76,16 @@ async def test_a_suspended_job_gives_its_pod_the_grace_period_and_the_pod_goes(
         "metadata": {"name": "paused"},
         "spec": {"backoffLimit": 0, "template": template},
     }
-    path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+    path = f"/apis/batch/v1/namespaces/{pods.namespace}/jobs"
     await admin.create(path, job)
     await wait_for(admin, path, "paused", lambda job: job.get("status", {}).get("ready") == 1)
+    (pod,) = (await admin.list(pods.path, {"labelSelector": "job-name=paused"}))["items"]
+    await pods.up(pod["metadata"]["name"])
     await admin.merge(f"{path}/paused", {"spec": {"suspend": True}})
     await wait_for(
         admin, path, "paused", lambda job: not job["status"].get("active") and not job["status"].get("terminating")
     )
-    assert [line["exitCode"] for line in node.journal(namespace) if line["event"] == "end"] == [50]
+    assert [line["exitCode"] for line in node.journal(pods.namespace) if line["event"] == "end"] == [50]
 
 
 async def test_the_termination_message_reaches_the_status(pods: Pods) -> None:
@@ -102,9 +104,9 @@ async def test_the_termination_message_reaches_the_status(pods: Pods) -> None:
 
 
 async def test_deletion_gives_the_grace_period_and_then_kills_every_process(pods: Pods, node: NodeProcess) -> None:
-    script = "trap 'echo ignored' TERM; (trap '' TERM; while :; do sleep 0.05; done) & while :; do sleep 0.05; done"
+    script = "trap : TERM; (trap '' TERM; while :; do sleep 0.05; done) & echo up; while :; do sleep 0.05; done"
     await pods.create("stubborn", script, terminationGracePeriodSeconds=2)
-    await pods.wait("stubborn", lambda pod: conditions(pod).get("Ready") == "True")
+    await pods.up("stubborn")
     await pods.delete("stubborn")
     end = await pods.end("stubborn")
     assert (end["exitCode"], end["reason"]) == (137, "Error")
