@@ -1,0 +1,101 @@
+"""examples/hospitals from start to end on a cluster of its own, and afterwards a search of everything that it left:
+no line of data, no token and no key may stand in an object, an event or a log."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from collabspace.local.cluster import LocalCluster
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "hospitals"
+SECONDS = 900
+KINDS = "pods,jobs,events,configmaps,secrets,serviceaccounts,namespaces,nodes,shareddatasets,collabtasks,modelselections"
+TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{20,}\.eyJ[A-Za-z0-9_-]{20,}\.")
+
+
+@dataclass(frozen=True)
+class Played:
+    """The demo after its end: what it printed, and its cluster, still up."""
+
+    code: int
+    output: str
+    cluster: LocalCluster
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+    state = tmp_path_factory.mktemp("e2e")
+    cluster = LocalCluster("e2e", state)
+    command = [sys.executable, str(EXAMPLE / "demo.py"), "--name", "e2e", "--state", str(state)]
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=SECONDS
+        )
+        yield Played(done.returncode, done.stdout, cluster)
+    finally:
+        cluster.down(wipe=True)
+
+
+@pytest.mark.timeout(SECONDS + 60)
+def test_every_step_of_the_demo_does_what_it_claims(played: Played) -> None:
+    assert played.code == 0, played.output
+    assert "✗" not in played.output
+
+
+def test_the_demo_shows_the_outsider_the_quota_and_the_ledger(played: Played) -> None:
+    for word in ("GrantMissing", "WaitingForQuota", "notes.conll:412", "intact", "edited"):
+        assert word in played.output, word
+
+
+def words_of_the_data() -> set[str]:
+    """Made-up drug names and compound diseases: words that stand in the notes and nowhere else."""
+    sys.path.insert(0, str(EXAMPLE))
+    try:
+        import notes
+    finally:
+        sys.path.remove(str(EXAMPLE))
+    import random
+
+    dealt = notes.terms(random.Random(7))
+    names = [name for kind in ("drug", "disease") for part in dealt[kind] for name in part]
+    return {word for name in names for word in name.split() if len(word) > 7 and word not in notes.QUALIFIERS}
+
+
+def traces(cluster: LocalCluster) -> dict[str, str]:
+    """Everything that people and programs other than the broker can come to see: objects, logs of all components."""
+    listing = subprocess.run(
+        [cluster.kubectl, f"--kubeconfig={cluster.kubeconfig}", "get", KINDS, "-A", "-o", "yaml"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    logs = {path.name: path.read_text(errors="replace") for path in (cluster.state / "logs").iterdir()}
+    containers = (cluster.state / "node").rglob("*.log")
+    return {"objects": listing.stdout} | logs | {str(path): path.read_text(errors="replace") for path in containers}
+
+
+def test_no_word_of_the_data_stands_in_any_object_event_or_log(played: Played) -> None:
+    known = words_of_the_data()
+    assert len(known) > 200
+    for place, text in traces(played.cluster).items():
+        found = known & set(re.findall(r"[a-z]+", text))
+        assert not found, f"{place} holds {sorted(found)[:5]}"
+
+
+def test_the_search_would_find_a_word_of_the_data(played: Played) -> None:
+    stored = [path for path in (played.cluster.state / "broker").rglob("*") if path.is_file()]
+    assert any(b"\x1f\x8b" == path.read_bytes()[:2] for path in stored), "no canonical file is in the store"
+    example = next(iter(words_of_the_data()))
+    assert example in set(re.findall(r"[a-z]+", f'message: "{example} 40 mg"'))
+
+
+def test_no_token_and_no_key_stands_in_any_object_event_or_log(played: Played) -> None:
+    for place, text in traces(played.cluster).items():
+        assert not TOKEN.search(text), f"{place} holds a token"
+        assert "PRIVATE KEY" not in text, f"{place} holds a key"
