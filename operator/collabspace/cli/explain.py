@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from collabspace.api.conditions import ConditionType, Reason
+from collabspace.api.conditions import Reason
 from collabspace.api.dataset import Use
 from collabspace.api.task import CollabTask
 from collabspace.api.team import Team
@@ -114,7 +114,7 @@ def _age(facts: Facts) -> int:
 def _numbers(facts: Facts) -> list[str]:
     task, asked = facts.task, facts.task.spec.resources_per_node
     lines = [f"asked: GPUs {asked.gpu}, CPUs {asked.cpu}, memory {asked.memory}"]
-    if has_ended(task) or facts.team is None:
+    if facts.team is None or (has_ended(task) and reason_of(task) != Reason.EXCEEDS_QUOTA):
         return lines
     holders = [each for each in facts.neighbours if holds_quota(each) and gpus_of(each)]
     used = sum(gpus_of(each) for each in holders)
@@ -135,7 +135,7 @@ def _blockers(task: CollabTask) -> list[str]:
         return []
     found = []
     for step in steps(task):
-        if step.mark in ("now", "failed") and step.type != ConditionType.RUNNING and step.message != message_of(task):
+        if step.mark in ("now", "failed") and step.message not in ("", message_of(task)):
             found.append(f"{step.type}: {step.message}")
     return list(dict.fromkeys(found))
 
@@ -194,7 +194,8 @@ def _correct(facts: Facts) -> Advice:
 
 
 def _ask_for_less_or_more_quota(facts: Facts) -> Advice:
-    return "an admin", (f"teams add {facts.task.metadata.namespace} --gpu-quota {gpus_of(facts.task)}",)
+    raised = f"teams add {facts.task.metadata.namespace} --gpu-quota {gpus_of(facts.task)}"
+    return "an admin, then you", (raised, _again(facts, ""))
 
 
 def _more_memory(facts: Facts) -> Advice:
@@ -237,6 +238,14 @@ def _watch(facts: Facts) -> Advice:
     return "", (f"get {_place(facts.task)} -w",)
 
 
+def _other_name(facts: Facts) -> Advice:
+    return "", (f"kubectl get jobs -n {facts.task.metadata.namespace}", _again(facts, ""))
+
+
+def _look_at_rules(facts: Facts) -> Advice:
+    return "an admin", (f"kubectl describe namespace {facts.task.metadata.namespace}",)
+
+
 def _is_operator_there(facts: Facts) -> Advice:
     if _age(facts) <= LONG_SECONDS:
         return "", (f"get {_place(facts.task)} -w",)
@@ -253,6 +262,8 @@ ADVICE: dict[Reason, Callable[[Facts], Advice]] = {
     Reason.DATA_ERROR: _push,
     Reason.TEAM_NOT_READY: _set_up_team,
     Reason.WAITING_FOR_QUOTA: _wait_for_quota,
+    Reason.NAME_CONFLICT: _other_name,
+    Reason.NOT_ALLOWED: _look_at_rules,
     Reason.PODS_PENDING: _look_at_pod,
     Reason.IMAGE_PULL_FAILED: _look_at_pod,
     Reason.UNKNOWN_METHOD: _correct,
@@ -270,6 +281,7 @@ ADVICE: dict[Reason, Callable[[Facts], Advice]] = {
     Reason.BROKER_UNAVAILABLE: _submit_again,
     Reason.TRAINING: _watch,
     Reason.STARTING: _watch,
+    Reason.CONFIRMING: _watch,
     Reason.QUOTA_RESERVED: _watch,
     Reason.COMPLETED: _read_report,
 }

@@ -1,0 +1,157 @@
+"""`why` gives one answer with commands that can be typed as they stand."""
+
+import datetime as dt
+import re
+from typing import Any
+
+import pytest
+from cli_workplace import NOW, a_task, collab
+
+from collabspace.api.conditions import Reason
+from collabspace.api.task import CollabTask
+from collabspace.api.team import Team
+from collabspace.cli.diagnosis import as_text
+from collabspace.cli.explain import ADVICE, Facts, answer, blocked
+
+LAB = Team("research-lab", "u-lab", gpu_quota=2, cpu_quota=8)
+
+
+def facts(task: CollabTask, **parts: Any) -> Facts:
+    return Facts(**({"task": task, "team": LAB, "neighbours": [], "warnings": [], "now": NOW} | parts))
+
+
+def commands(task: CollabTask, **parts: Any) -> tuple[str, ...]:
+    return answer(facts(task, **parts)).next_commands
+
+
+# Reasons that tasks never have, and those for which the field or its remedy is not in this release.
+WITHOUT_ADVICE = {
+    "Valid",
+    "Granted",
+    "VersionAvailable",
+    "Verified",
+    "Healthy",
+    "NoVersion",
+    "Suspended",
+    "NotSupported",
+}
+
+
+def test_every_reason_that_a_task_can_have_comes_with_a_next_command() -> None:
+    assert {reason.value for reason in Reason if reason not in ADVICE} == WITHOUT_ADVICE
+
+
+@pytest.mark.parametrize("reason", ADVICE)
+def test_commands_hold_this_tasks_names_and_no_placeholders_but_a_path(reason: Reason) -> None:
+    for words in commands(a_task(reason=reason)):
+        assert not re.search(r"\b(TASK|DATASET|NAMESPACE|NAME|DATE)\b", words), words
+
+
+@pytest.mark.parametrize("reason", ADVICE)
+def test_commands_of_ours_exist_with_these_options(reason: Reason) -> None:
+    for words in commands(a_task(reason=reason)):
+        if not words.startswith(("kubectl ", "collabspace ")):
+            name = words.split()[: 2 if words.startswith(("teams", "grants")) else 1]
+            page = collab(*name, "--help").stdout
+            for option in re.findall(r"(?<= )--?[a-z-]+", words):
+                assert option in page, words
+
+
+def test_a_missing_grant_names_the_owner_and_the_command_that_cures_it() -> None:
+    message = "datasets[a]: hospital-a/notes is not granted to namespace research-lab for Train"
+    found = answer(facts(a_task(reason="GrantMissing", message=message)))
+    assert found.who == "the data's owner (hospital-a)"
+    assert found.next_commands == ("grants add notes -n hospital-a --to research-lab --use Train",)
+    assert found.message == message
+    assert found.blockers == ()
+
+
+def test_without_a_name_in_the_message_every_foreign_dataset_is_asked_for() -> None:
+    assert commands(a_task(reason="GrantMissing", message="?")) == (
+        "grants add notes -n hospital-a --to research-lab --use Train",
+        "grants add notes -n hospital-b --to research-lab --use Evaluate",
+    )
+
+
+def test_a_dataset_whose_name_begins_like_another_is_not_mistaken_for_it() -> None:
+    datasets = [
+        {"name": name, "datasetRef": {"namespace": "h", "name": name}, "role": "Train"} for name in ("notes", "notes-2")
+    ]
+    task = a_task(reason="GrantMissing", message="h/notes-2 is not granted", spec={"datasets": datasets})
+    assert [source.name for source in blocked(task)] == ["notes-2"]
+
+
+def test_one_dataset_in_two_roles_needs_one_grant_with_both_uses() -> None:
+    datasets = [
+        {"name": role.lower(), "datasetRef": {"namespace": "h", "name": "notes"}, "role": role}
+        for role in ("Train", "Evaluate")
+    ]
+    task = a_task(reason="GrantMissing", spec={"datasets": datasets})
+    assert commands(task) == ("grants add notes -n h --to research-lab --use Train --use Evaluate",)
+
+
+def test_an_expired_grant_is_extended() -> None:
+    assert commands(a_task(reason="GrantExpired", message="hospital-a/notes"))[0].endswith("--use Train --until 30d")
+
+
+def test_a_task_without_quota_is_told_who_holds_it() -> None:
+    running = [a_task(f"by-{name}", reason="Training") for name in "ab"]
+    waiting = a_task("by-c", reason="WaitingForQuota")
+    found = answer(facts(a_task(reason="WaitingForQuota"), neighbours=[*running, waiting]))
+    assert "team research-lab: GPU quota 2, in use 2 by by-a (1), by-b (1)" in found.numbers
+
+
+def test_a_task_that_exceeds_the_quota_names_the_quota_it_needs() -> None:
+    task = a_task(reason="ExceedsQuota", spec={"resourcesPerNode": {"nvidia.com/gpu": "4"}})
+    found = answer(facts(task))
+    assert found.next_commands == (
+        "teams add research-lab --gpu-quota 4",
+        "submit joint-2 -n research-lab --like joint",
+    )
+    assert "team research-lab: GPU quota 2, in use 0" in found.numbers
+
+
+def test_out_of_memory_asks_for_twice_as_much_under_the_next_free_name() -> None:
+    neighbours = [a_task("joint-2", reason="OutOfMemory")]
+    assert commands(a_task(reason="OutOfMemory"), neighbours=neighbours) == (
+        "submit joint-3 -n research-lab --like joint --memory 4Gi",
+    )
+
+
+def test_divergence_asks_for_a_tenth_of_the_learning_rate() -> None:
+    assert commands(a_task(reason="Diverged"))[0].endswith("--like joint --set learningRate=0.0001")
+
+
+def test_a_person_who_may_not_read_the_namespace_gets_the_answer_without_its_quota() -> None:
+    found = answer(facts(a_task(reason="WaitingForQuota"), team=None))
+    assert found.numbers == ("asked: GPUs 1, CPUs 1, memory 2Gi",)
+
+
+def test_a_task_that_nobody_looks_at_for_long_points_to_the_operator() -> None:
+    old = facts(a_task(), now=NOW + dt.timedelta(minutes=10))
+    assert "may not be running" in answer(old).meaning
+    assert answer(facts(a_task(), now=NOW - dt.timedelta(seconds=90))).meaning == Reason.PENDING.help
+
+
+def test_a_reason_of_a_newer_release_is_still_shown() -> None:
+    found = answer(facts(a_task(reason="TooSunny", message="wait for rain")))
+    assert found.headline == "research-lab/joint: Waiting, TooSunny"
+    assert "newer release" in found.meaning
+
+
+def test_the_text_says_the_message_once_and_ends_with_the_warnings() -> None:
+    message = "hospital-a/notes is not granted to namespace research-lab for Train"
+    found = answer(
+        facts(a_task(reason="GrantMissing", message=message), warnings=["8s ago  CollabTask/joint  GrantMissing"])
+    )
+    text = as_text(found)
+    assert text.count(message) == 1
+    assert text.index("Next, by the data's owner (hospital-a):") < text.index("Numbers:") < text.index("Last warnings:")
+
+
+def test_wrong_settings_of_the_team_are_among_the_numbers() -> None:
+    team = Team("research-lab", "u", problems=("annotation collabspace.io/gpu-quota is 'many'",))
+    assert (
+        "annotation collabspace.io/gpu-quota is 'many'"
+        in answer(facts(a_task(reason="WaitingForQuota"), team=team)).numbers
+    )

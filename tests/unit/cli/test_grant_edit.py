@@ -1,0 +1,82 @@
+"""A list of grants changes as the owner says and in no other place."""
+
+import datetime as dt
+import shlex
+
+import pytest
+from cli_workplace import NOW
+
+from collabspace.cli.errors import CommandError
+from collabspace.cli.grant_edit import Wish, end_of, granted, undo
+
+OTHER = {"name": "other", "namespace": "other", "namespaceUID": "u-0", "uses": ["Train"], "profile": "p"}
+LAB = {"name": "lab", "namespace": "lab", "namespaceUID": "u-1", "uses": ["Train"], "purpose": "names", "notAfter": "x"}
+
+
+def test_a_first_grant_is_bound_to_the_namespace_as_it_is() -> None:
+    wish = Wish("lab", "lab", ("Train", "Evaluate"), not_after="2026-12-31T23:59:59Z", purpose="names")
+    grants, verb = granted([OTHER], wish, "u-1")
+    assert verb == "created"
+    assert grants == [
+        OTHER,
+        {"name": "lab", "namespace": "lab", "namespaceUID": "u-1", "uses": ["Train", "Evaluate"],
+         "purpose": "names", "notAfter": "2026-12-31T23:59:59Z"},
+    ]  # fmt: skip
+
+
+def test_the_same_grant_again_changes_nothing() -> None:
+    assert granted([OTHER, LAB], Wish("lab", "lab", ("Train",)), "u-1")[0] == [OTHER, LAB]
+
+
+def test_a_use_is_added_and_what_was_not_named_stays() -> None:
+    grants, verb = granted([OTHER, LAB], Wish("lab", "lab", ("Evaluate",)), "u-1")
+    assert verb == "configured"
+    assert grants == [OTHER, LAB | {"uses": ["Train", "Evaluate"]}]
+
+
+def test_a_grant_to_a_namespace_that_was_made_again_binds_to_the_new_one() -> None:
+    assert granted([LAB], Wish("lab", "lab"), "u-2")[0][0]["namespaceUID"] == "u-2"
+
+
+def test_never_takes_the_end_away() -> None:
+    assert "notAfter" not in granted([LAB], Wish("lab", "lab", ends=False), "u-1")[0][0]
+
+
+def test_a_name_that_another_namespace_has_is_refused() -> None:
+    with pytest.raises(CommandError, match="lab is there already, for namespace lab"):
+        granted([LAB], Wish("lab", "elsewhere", ("Train",)), "u-3")
+
+
+def test_a_new_grant_without_a_use_is_refused() -> None:
+    with pytest.raises(CommandError, match="needs a use"):
+        granted([], Wish("lab", "lab"), "u-1")
+
+
+@pytest.mark.parametrize(
+    ("typed", "end"),
+    [
+        ("2026-12-31", "2026-12-31T23:59:59Z"),
+        ("2026-11-22", "2026-11-22T23:59:59Z"),
+        ("2026-12-31T18:00:00+02:00", "2026-12-31T16:00:00Z"),
+        ("30d", "2026-12-22T12:00:00Z"),
+        ("never", None),
+    ],
+)
+def test_an_end_is_a_day_a_moment_a_length_or_never(typed: str, end: str | None) -> None:
+    assert end_of(typed, NOW) == end
+
+
+@pytest.mark.parametrize(
+    "typed", ["yesterday", "", "31.12.2026", "2026-13-01", "2026-12-31T18:00:00", "0d", "2020-01-01", "9999999d"]
+)
+def test_an_end_that_is_past_or_not_to_be_understood_is_refused(typed: str) -> None:
+    with pytest.raises(CommandError):
+        end_of(typed, NOW)
+
+
+def test_undoing_gives_the_same_grant_again() -> None:
+    grant = LAB | {"name": "for-lab", "notAfter": "2026-12-31T23:59:59Z", "purpose": "find 'names'; rm -rf"}
+    words = shlex.split(undo("notes", "hospital-a", grant))
+    assert words == ["grants", "add", "notes", "-n", "hospital-a", "--to", "lab", "--use", "Train", "--until",
+                     "2026-12-31T23:59:59Z", "--purpose", "find 'names'; rm -rf", "--name", "for-lab"]  # fmt: skip
+    assert end_of(words[words.index("--until") + 1], NOW - dt.timedelta(days=1)) == grant["notAfter"]

@@ -1,0 +1,65 @@
+"""Values that people type are read as meant or refused with an example."""
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collabspace.cli.parameters import DatasetChoice, DatasetType, DurationType, ReferenceType, SettingType, is_name
+
+DIGEST = "sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("2h", 7200), ("30d", 2592000), ("0", 0)]
+)
+def test_a_duration_has_one_number_and_one_unit(text: str, seconds: int) -> None:
+    assert DurationType()(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "1.5h", "-1", "5 m", "5w", "1h30m", "99999999d"])
+def test_anything_else_is_no_duration(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        DurationType()(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "choice"),
+    [
+        ("notes", DatasetChoice(None, "notes")),
+        ("hospital-a/notes", DatasetChoice("hospital-a", "notes")),
+        ("hospital-a/notes:evaluate", DatasetChoice("hospital-a", "notes", "Evaluate")),
+        ("notes:Train@" + DIGEST, DatasetChoice(None, "notes", "Train", DIGEST)),
+        ("a/notes@" + DIGEST, DatasetChoice("a", "notes", "Train", DIGEST)),
+    ],
+)
+def test_a_dataset_may_say_namespace_role_and_digest(text: str, choice: DatasetChoice) -> None:
+    assert DatasetType()(text) == choice
+
+
+@pytest.mark.parametrize(
+    "text", ["", "/notes", "a/", "a/b/c", "a b", "notes:", "notes@", "notes@sha256:12", "../x", "A/b"]
+)
+def test_a_dataset_that_cannot_be_meant_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        DatasetType()(text)
+
+
+def test_a_setting_keeps_all_after_the_first_equals_sign() -> None:
+    assert SettingType()("a=b=c") == ("a", "b=c")
+
+
+@given(st.text())
+def test_whatever_passes_as_a_reference_is_made_of_names(text: str) -> None:
+    try:
+        namespace, name = ReferenceType()(text)
+    except click.BadParameter:
+        return
+    assert is_name(name)
+    assert namespace is None or is_name(namespace)
+
+
+@given(st.text())
+def test_no_name_can_leave_its_place_in_a_path(text: str) -> None:
+    if is_name(text):
+        assert not set(text) & set("/.?#%\\ \n")

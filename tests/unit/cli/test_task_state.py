@@ -1,0 +1,120 @@
+"""Conditions read as people do: one word, and steps that say each thing once."""
+
+import pytest
+from cli_workplace import NOW, a_task, condition
+
+from collabspace.api.conditions import Outcome, Reason
+from collabspace.api.run import Progress
+from collabspace.cli import task_rows
+from collabspace.cli.task_state import State, has_ended, holds_quota, own_message, reason_of, state_of, steps
+from collabspace.client.protocol import AttemptFeed
+
+
+@pytest.mark.parametrize(
+    ("reason", "state"),
+    [
+        ("", State.WAITING),
+        ("GrantMissing", State.WAITING),
+        ("Training", State.RUNNING),
+        ("Completed", State.SUCCEEDED),
+        ("OutOfMemory", State.FAILED),
+        ("InvalidParameter", State.FAILED),
+    ],
+)
+def test_a_task_stands_in_one_of_five_states(reason: str, state: State) -> None:
+    assert state_of(a_task(reason=reason)) is state
+
+
+def test_a_task_with_its_quota_and_no_running_pod_is_starting() -> None:
+    task = a_task(status={"reason": "Starting", "conditions": [condition("Admitted", "True", "QuotaReserved")]})
+    assert state_of(task) is State.STARTING
+    assert holds_quota(task)
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_exactly_the_good_and_the_terminal_reasons_end_a_task(reason: Reason) -> None:
+    assert has_ended(a_task(reason=reason)) is (reason.outcome in (Outcome.GOOD, Outcome.TERMINAL))
+
+
+def test_a_task_that_nobody_looked_at_is_pending() -> None:
+    assert reason_of(a_task()) == "Pending"
+    assert [step.mark for step in steps(a_task())] == ["open"] * 5
+
+
+def test_what_one_step_waits_for_is_said_once() -> None:
+    found = steps(a_task(reason="GrantMissing", message="hospital-a/notes is not granted"))
+    assert [step.mark for step in found] == ["done", "now", "open", "open", "open"]
+    assert [step.message for step in found].count("hospital-a/notes is not granted") == 1
+
+
+def test_the_step_at_which_a_task_failed_is_marked() -> None:
+    found = steps(a_task(reason="InvalidParameter", message="parameters.epoch: no such parameter"))
+    assert found[0].mark == "failed"
+    assert found[0].message == "parameters.epoch: no such parameter"
+
+
+def test_a_finished_task_has_all_its_steps_behind_it() -> None:
+    assert {step.mark for step in steps(a_task(reason="Completed"))} == {"done"}
+
+
+def test_a_message_that_only_repeats_the_meaning_is_not_a_message_of_its_own() -> None:
+    assert own_message(a_task(reason="Completed")) == ""
+    assert own_message(a_task(reason="OutOfMemory", message="peak 3 GiB")) == "peak 3 GiB"
+
+
+def feed(step: int, **parts: object) -> AttemptFeed:
+    progress = Progress(step=step, total_steps=40, loss="0.31", curve=["0.9", "0.5", "0.31"], **parts)  # type: ignore[arg-type]
+    return AttemptFeed(task_uid="u-1", attempt=1, progress=progress)
+
+
+def test_the_live_figure_of_the_broker_is_newer_than_the_status() -> None:
+    running = a_task(
+        reason="Training",
+        status={"progress": {"percent": 10, "step": 4, "totalSteps": 40, "lastUpdateTime": "2026-11-22T11:59:00Z"}},
+    )
+    assert task_rows.percent(running) == 10
+    assert task_rows.percent(running, feed(20)) == 50
+    assert task_rows.percent(a_task(reason="Completed"), feed(20)) == 100
+    assert task_rows.percent(a_task(reason="GrantMissing")) is None
+
+
+def test_a_row_has_a_cell_for_each_header() -> None:
+    task = a_task(reason="Training")
+    for everywhere in (False, True):
+        for wide in (False, True):
+            for live in (False, True):
+                shape = {"everywhere": everywhere, "wide": wide, "live": live}
+                assert len(task_rows.row(task, NOW, feed(3), **shape)) == len(task_rows.headers(**shape))
+
+
+def test_a_live_row_draws_progress_and_losses() -> None:
+    cells = task_rows.row(a_task(reason="Training"), NOW, feed(20), live=True)
+    assert "██████████░░░░░░░░░░  50 %" in cells
+    assert "█▃▁ 0.31" in cells
+
+
+def test_a_line_for_a_pipe_says_state_reason_progress_and_loss() -> None:
+    assert task_rows.live_line(a_task(reason="Training"), feed(20)) == "joint  Running  Training  50 %  loss 0.31"
+    waiting = a_task(reason="WaitingForQuota", message="GPU: asked 1, quota 2, in use 2 by 2 tasks")
+    assert task_rows.live_line(waiting, None).endswith("GPU: asked 1, quota 2, in use 2 by 2 tasks")
+
+
+def test_a_loss_that_is_no_number_does_not_stop_the_drawing() -> None:
+    progress = Progress(step=1, total_steps=2, loss="nan", curve=["nan", "1", "x"])
+    assert task_rows.losses(AttemptFeed(task_uid="u", attempt=1, progress=progress)) == "▁  nan"
+
+
+def test_facts_tell_what_was_asked_and_what_it_took() -> None:
+    task = a_task(
+        reason="Completed",
+        status={
+            "startTime": "2026-11-22T11:50:00Z",
+            "completionTime": "2026-11-22T11:51:35Z",
+            "usage": {"gpuSeconds": 95, "cpuSeconds": 190},
+            "datasets": [{"name": "a", "digest": "sha256:" + "ab" * 32}],
+        },
+    )
+    facts = task_rows.facts(task, NOW)
+    assert ("dataset", "a: hospital-a/notes, Train, version abababababab") in facts
+    assert ("age", "2m (took 95s)") in facts
+    assert ("used", "190 CPU-seconds, 95 GPU-seconds") in facts
