@@ -100,6 +100,16 @@ def test_no_place_to_write_ends_with_40(command: Command) -> None:
     assert finished.end.reason == "Transient"
 
 
+def test_an_occupied_result_folder_is_refused_before_any_work(command: Command) -> None:
+    command.out.mkdir()
+    (command.out / "DONE").write_text("{}")
+    data = {"ward": table(command.folder / "ward", 1)}
+    finished = command.run_local(document("Tabular", "LogisticRegression", RISK), data, target=TARGET)
+    assert finished.code == 10
+    assert "--out" in finished.end.message
+    assert finished.decisions("threads") == []
+
+
 def test_sigterm_in_training_ends_with_51(command: Command) -> None:
     run = document("Tabular", "NeuralNetwork", RISK, parameters={"epochs": 1000})
     process = command.start_local(run, {"ward": table(command.folder / "ward", 1)}, target=TARGET)

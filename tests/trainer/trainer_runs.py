@@ -14,7 +14,7 @@ from typing import Any
 from collabspace.api.report import Report
 from collabspace.api.run import EndRecord
 
-TIMEOUT_SECONDS = 120
+TIMEOUT_SECONDS = 240
 DRUGS = [stem + end for stem in ("alpra", "beno", "cori", "doxa", "feno", "glipi") for end in ("mab", "statin", "pril")]
 DISEASES = [
     root + end for root in ("neph", "hepat", "derm", "arthr", "gastr", "mye") for end in ("itis", "oma", "osis")

@@ -1,5 +1,6 @@
 """The life of a run, top to bottom: check, fetch, read, train, measure, write, publish, and say how it ended."""
 
+import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -23,12 +24,12 @@ from collabspace.api.run import (
 from collabspace.client.client import BrokerClient
 from collabspace.client.errors import BrokerError
 from collabspace_trainer import exits, registry, runtime, spec
-from collabspace_trainer.errors import ConfigError, DataError
+from collabspace_trainer.errors import ConfigError, DataError, DivergedError
 from collabspace_trainer.evaluation.evaluation import Evaluation
 from collabspace_trainer.events import Events
 from collabspace_trainer.exits import Ending
 from collabspace_trainer.report import end_metrics, make_report, reported_split
-from collabspace_trainer.result import write_result
+from collabspace_trainer.result import check_empty, write_result
 from collabspace_trainer.session import Course, Session
 from collabspace_trainer.stop import Stop
 from collabspace_trainer.versions import Inputs, fetch, open_folders
@@ -109,6 +110,7 @@ class Run:
     def _inputs(self, plan: spec.Plan, scratch: Path) -> Inputs:
         given = self._folders
         if given is not None:
+            check_empty(given.out)
             return open_folders(plan, given.data, given.model, given.target, scratch)
         with _broker(stop=self._stop) as broker:
             return fetch(plan, broker, scratch)
@@ -186,11 +188,14 @@ def _measure(session: Session, corpus: Any, predictor: Any) -> dict[Split, Evalu
     """Validation, which ranks results, and test, which is reported; either only where there is data for it."""
     session.tell("Evaluate", force=True)
     task = session.plan.task.implementation
-    return {
+    measured = {
         split: task.evaluate(corpus, predictor, split, intervals=True)
         for split in (Split.VALIDATION, Split.TEST)
         if corpus.measured[split]
     }
+    if not all(math.isfinite(row.value) for evaluation in measured.values() for row in evaluation.metrics):
+        raise DivergedError("evaluation: a figure is not finite; lower parameters.learningRate")
+    return measured
 
 
 def _judge(session: Session, report: Report) -> Ending:

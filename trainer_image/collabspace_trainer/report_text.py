@@ -32,8 +32,9 @@ def _title(report: Report) -> str:
 
 def _headlines(report: Report, split: Split) -> str:
     lines = []
+    shown = _datasets(report, split)
     for row in report.metrics:
-        if row.split is split or row.name is report.headline:
+        if row.dataset in shown and (row.split is split or row.name is report.headline):
             bounds = f"  [{row.low:.4f}, {row.high:.4f}]" if row.low is not None and row.high is not None else ""
             label = f" of {row.label}" if row.label else ""
             lines.append((row.split, _name(row.dataset), f"{row.name}{label}", f"{row.value:.4f}{bounds}"))
@@ -44,6 +45,7 @@ def _losses(report: Report) -> str:
     lines = [
         (row.split, _name(row.dataset), f"{row.mean:.4f} {row.unit}", f"total {row.total:.1f} over {row.count}")
         for row in report.losses
+        if row.dataset in _datasets(report, row.split)
     ]
     return "loss\n" + _columns(lines) if lines else ""
 
@@ -71,7 +73,7 @@ def _unseen(report: Report, split: Split) -> str:
             f"support {row.support}",
         )
         for row in report.unseen
-        if row.split is split
+        if row.split is split and row.dataset in _datasets(report, split)
     ]
     return f"entities never seen in training ({split})\n" + _columns(lines) if lines else ""
 
@@ -109,8 +111,9 @@ def _execution(report: Report) -> str:
 
 
 def _datasets(report: Report, split: Split) -> list[str]:
+    """The datasets measured on a split, and the empty name for all pooled unless there is one only."""
     names = list(dict.fromkeys(row.dataset for row in report.metrics if row.split is split))
-    return names if len(names) > 2 else names[:1]  # one dataset alone is the same as all pooled
+    return names if len(names) > 2 else names[:1]
 
 
 def _name(dataset: str) -> str:

@@ -27,9 +27,8 @@ def write_result(
     folder: Path, session: Session, report: Report, measured: Mapping[Split, Evaluation], predictor: Predictor
 ) -> Manifest:
     """Writes the folder, which must be missing or empty, and returns the manifest under which it is published."""
+    check_empty(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise ConfigError(f"--out {folder.name} is not empty; name a new folder")
     document = session.plan.document
     (folder / "model").mkdir()
     predictor.save(folder / "model")
@@ -51,6 +50,12 @@ def write_result(
         labels=list(document.training.labels),
         parents=[dataset.digest for dataset in document.training.datasets],
     )
+
+
+def check_empty(folder: Path) -> None:
+    """Raises ConfigError when the folder exists with something in it: results never mix."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"--out {folder.name} is not empty; name a new folder")
 
 
 def environment() -> dict[str, Any]:

@@ -33,7 +33,6 @@ def prepare_environment(threads: int) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TRANSFORMERS_OFFLINE"] = "1"
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def choose(execution: Execution, gradients: bool, events: Events) -> Runtime:
 
 
 def _choose_for_torch(execution: Execution, events: Events) -> Runtime:
-    """Imports torch, makes it deterministic and finds the device."""
+    """Imports torch and finds the device."""
     import torch
 
     torch.set_num_threads(execution.threads)
@@ -62,22 +61,28 @@ def _choose_for_torch(execution: Execution, events: Events) -> Runtime:
         RuntimeError
     ):  # may be set once per process only; a second run in it keeps the first value
         torch.set_num_interop_threads(1)
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a debugging aid, costly
     if execution.gpus == 0:
         events.decision("device", "cpu", "execution.gpus is 0")
-        events.decision("precision", "Float32", "CPUs are slower in BFloat16")
-        return Runtime("cpu", "Float32", execution.threads, simulated_gpu=False)
+        return _cpu(execution, events, simulated_gpu=False)
     if not torch.cuda.is_available():
         events.decision("device", "cpu", f"{execution.gpus} GPU asked for, none is here: the GPU is simulated")
-        events.decision("precision", "Float32", "CPUs are slower in BFloat16")
-        return Runtime("cpu", "Float32", execution.threads, simulated_gpu=True)
+        return _cpu(execution, events, simulated_gpu=True)
     events.decision("device", "cuda", f"{execution.gpus} GPU asked for and found")
     if torch.cuda.is_bf16_supported(including_emulation=False):
         events.decision("precision", "BFloat16", "this GPU computes in it; weights stay in Float32")
         return Runtime("cuda", "BFloat16", execution.threads, simulated_gpu=False)
     events.decision("precision", "Float32", "this GPU has no BFloat16")
     return Runtime("cuda", "Float32", execution.threads, simulated_gpu=False)
+
+
+def _cpu(execution: Execution, events: Events, simulated_gpu: bool) -> Runtime:
+    """Equal runs on a CPU are equal to the bit, which checkpoints rest on; no such promise is made for GPUs."""
+    import torch
+
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a debugging aid, costly
+    events.decision("precision", "Float32", "CPUs are slower in BFloat16")
+    return Runtime("cpu", "Float32", execution.threads, simulated_gpu)
 
 
 def cpu_seconds() -> float:

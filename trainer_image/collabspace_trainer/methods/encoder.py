@@ -16,12 +16,14 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import nn
 
 from collabspace_trainer.errors import ConfigError, DataError
+from collabspace_trainer.exits import is_out_of_memory
 
 MINIMUM_RECORDS = 5
 """Terms of fewer records stay out of a vocabulary: a name of one patient must not travel with the model."""
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 PREFIX = "##"
+DROPPED_SETTINGS = frozenset({"attn_implementation", "experts_implementation", "quantization_config", "torch_dtype"})
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -68,7 +70,9 @@ def load(folder: Path, tags: Sequence[str], dropout: float, maximum: int) -> Enc
             dtype=torch.float32,
         )
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # the files are anybody's: whatever a library makes of them, they cannot be used
+        if is_out_of_memory(error):
+            raise
         raise DataError(
             f"training.initialModel: config.json, weights or tokenizer.json cannot be used ({type(error).__name__}); "
             "push an encoder"
@@ -162,7 +166,10 @@ def _settings(folder: Path) -> dict[str, Any]:
         raise DataError("training.initialModel: config.json has no model_type; push an encoder of a known architecture")
     if "auto_map" in settings:
         raise DataError("training.initialModel: config.json has auto_map, code of the model is never run; remove it")
-    return settings
+    # Names of implementations may point to code on a hub, underscored ones included; quantised weights are not trained.
+    return {
+        name: value for name, value in settings.items() if not name.startswith("_") and name not in DROPPED_SETTINGS
+    }
 
 
 def _check_loaded(model: nn.Module, loading: dict[str, Any]) -> None:

@@ -109,17 +109,8 @@ class Tabular:
             split: {v.name: _read(v, read_splits(v, split)) for v in measured_versions(versions, split)}
             for split in (Split.VALIDATION, Split.TEST)
         }
-        seen = {key for parts in measured.values() for table in parts.values() for key in _copies(table) if key}
-        kept = {
-            name: table.filter(pa.array([key not in seen for key in _copies(table)])) for name, table in train.items()
-        }
-        whole = pa.concat_tables(kept.values())
-        if not len(whole):
-            raise DataError("no training row is left: all of them equal one of evaluation; push other training data")
-        records = {name: {Split.TRAIN: len(table)} for name, table in kept.items()}
-        for split, parts in measured.items():
-            for name, table in parts.items():
-                records.setdefault(name, {})[split] = len(table)
+        kept = _without_copies(train, [table for parts in measured.values() for table in parts.values()])
+        records = _records({Split.TRAIN: kept, **measured})
         rows = facts(versions, records, {name: len(train[name]) - len(kept[name]) for name in train})
         ignored = sorted(c.name for c in columns if c.kind is ColumnKind.TEXT)
         said = [f"columns of kind Text are not used: {', '.join(ignored)}"] if ignored else []
@@ -127,7 +118,7 @@ class Tabular:
             features,
             target,
             labels,
-            _rows(whole, features, target, labels),
+            _rows(pa.concat_tables(kept.values()), features, target, labels),
             {s: {n: _rows(t, features, target, labels) for n, t in parts.items()} for s, parts in measured.items()},
             rows,
             notes(rows) + said,
@@ -175,6 +166,26 @@ def _check_columns(versions: Sequence[Version]) -> None:
 
 def _read(version: Version, splits: Sequence[Split]) -> pa.Table:
     return pa.concat_tables([read_table(version.folder, version.manifest, split) for split in splits])
+
+
+def _without_copies(train: Mapping[str, pa.Table], measured: Sequence[pa.Table]) -> dict[str, pa.Table]:
+    """Training tables without rows that stand in a measured one too. Raises DataError when nothing is left."""
+    seen = {key for table in measured for key in _copies(table) if key}
+    kept = {
+        name: table.filter(pa.array([key not in seen for key in _copies(table)], pa.bool_()))
+        for name, table in train.items()
+    }
+    if not any(len(table) for table in kept.values()):
+        raise DataError("no training row is left: all of them equal one of evaluation; push other training data")
+    return kept
+
+
+def _records(splits: Mapping[Split, Mapping[str, pa.Table]]) -> dict[str, dict[Split, int]]:
+    counts: dict[str, dict[Split, int]] = {}
+    for split, parts in splits.items():
+        for name, table in parts.items():
+            counts.setdefault(name, {})[split] = len(table)
+    return counts
 
 
 def _copies(table: pa.Table) -> list[tuple[object, ...] | None]:
