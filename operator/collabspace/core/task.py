@@ -186,7 +186,8 @@ def _wait(
 
 def _follow(task: ObservedTask, world: TaskWorld, now: dt.datetime) -> TaskPlan:
     """The attempt exists: what its Job's document says holds, whatever datasets and grants say today."""
-    end = outcome.judge(world.job, world.pod, world.record, world.broker_known, now)
+    there = None if world.job_gone else world.job
+    end = outcome.judge(there, world.pod, world.record, world.broker_known, now)
     if isinstance(end, outcome.End):
         return _finish(task, world, end, now)
     base = attempt.ongoing(task.status, world.job, world.record, now)

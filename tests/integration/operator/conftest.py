@@ -1,10 +1,11 @@
 """One operator process per module under its own account, a fake broker beside it, and a node to hold pods."""
 
 import socket
+import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from operator_harness import GROUPS, IDENTITY, Audit, FakeBroker, FakeNode, OperatorProcess, Teams
+from operator_harness import GROUPS, IDENTITY, Audit, FakeBroker, FakeNode, OperatorProcess, Store, Teams
 
 from collabspace.kube.client import KubeClient
 from collabspace.local.cluster import LocalCluster
@@ -12,7 +13,8 @@ from collabspace.local.cluster import LocalCluster
 
 @pytest.fixture(scope="module")
 def fake_node(cluster: LocalCluster) -> Iterator[FakeNode]:
-    node = FakeNode(cluster.kubeconfig, "operator-tests", {"cpu": "64", "memory": "256Gi", "nvidia.com/gpu": "8"})
+    name = f"operator-{uuid.uuid4().hex[:6]}"
+    node = FakeNode(cluster.kubeconfig, name, {"cpu": "64", "memory": "256Gi", "nvidia.com/gpu": "8"})
     node.start()
     yield node
     node.stop()
@@ -52,8 +54,13 @@ async def teams(admin: KubeClient, broker: FakeBroker, operator: OperatorProcess
 
 
 @pytest.fixture
-def audit(cluster: LocalCluster) -> Audit:
-    return Audit(cluster.audit_log)
+def store(cluster: LocalCluster) -> Store:
+    return Store(cluster)
+
+
+@pytest.fixture
+def audit(cluster: LocalCluster, admin: KubeClient) -> Audit:
+    return Audit(cluster.audit_log, admin)
 
 
 def free_port() -> int:

@@ -16,16 +16,16 @@ async def test_a_task_costs_two_writes_and_no_read_until_its_job_runs_and_two_mo
     team = await teams.ready()
     await teams.task(team, "warm-up")
     await teams.until_reason(team, "warm-up", "Starting")
-    with audit.record() as first:
+    async with audit.record() as first:
         made = await teams.task(team, "counted", gpu=1)
         await teams.until_reason(team, "counted", "Starting")
     assert calls(first, team) == [("create", "jobs"), ("patch", "collabtasks/status")]
-    with audit.record() as second:
+    async with audit.record() as second:
         await teams.run_pod(team, "counted")
         await teams.until_reason(team, "counted", "Training")
     assert calls(second, team) == [("patch", "collabtasks/status")]
     result = digest("result")
-    with audit.record() as third:
+    async with audit.record() as third:
         broker.committed(made["metadata"]["uid"], result)
         await teams.end_pod(team, "counted", message=end_record(result))
         await teams.until_reason(team, "counted", "Completed")
