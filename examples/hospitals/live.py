@@ -104,7 +104,7 @@ def _line(row: Row) -> Text:
     if row.state is task_state.State.WAITING:
         return text.append(f"{row.reason}: {row.message}"[:90], style="dim")
     text.append(glyphs.progress_bar(row.percent), style=style)
-    return text.append(f"  {glyphs.sparkline(row.curve, 24):<24}  {row.note}", style="dim")
+    return text.append(f"  {glyphs.sparkline(row.curve, 32):<32}  {row.note}", style="dim")
 
 
 def _tasks(where: Where, wanted: list[str]) -> dict[str, CollabTask]:

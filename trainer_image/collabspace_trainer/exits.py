@@ -7,13 +7,18 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from collabspace.api.run import MAX_TERMINATION_BYTES, EndRecord, ExitCode
+from collabspace.api.run import (
+    MAX_TERMINATION_BYTES,
+    TERMINATION_LOG,
+    TERMINATION_LOG_VARIABLE,
+    EndRecord,
+    ExitCode,
+)
 from collabspace.client.errors import AccessRefused, BrokerError, BrokerUnavailable
 from collabspace.formats import FormatError
 from collabspace_trainer.errors import RunError, Terminated
 
-TERMINATION_LOG_VARIABLE = "COLLABSPACE_TERMINATION_LOG"
-DEFAULT_TERMINATION_LOG = Path("/dev/termination-log")
+DEFAULT_TERMINATION_LOG = Path(TERMINATION_LOG)
 MAX_MESSAGE_BYTES = 512
 
 REASONS: dict[ExitCode, str] = {

@@ -33,6 +33,7 @@ TOKEN_FOLDER = "/var/run/secrets/collabspace.io/broker"
 TOKEN_SECONDS = 600
 GRACE_SECONDS = 60
 KIND = "CollabTask"
+COMMAND = ["collabspace-trainer", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def _container(run: RunDocument, resources: Resources, settings: JobSettings) ->
     return {
         "name": names.TRAINER_CONTAINER,
         "image": settings.image,
-        "command": ["collabspace-trainer", "train"],
+        "command": COMMAND,
         "env": [
             {"name": RUN_VARIABLE, "value": run.to_environment()},
             {"name": BROKER_URL_VARIABLE, "value": settings.broker_url},
@@ -187,11 +188,12 @@ def _container(run: RunDocument, resources: Resources, settings: JobSettings) ->
 
 
 def read(raw: Mapping[str, Any]) -> JobFacts | None:
-    """The facts of a Job that is ours by all signs: owner, name and run document agree. None: it is not ours."""
+    """The facts of a Job that is ours by all signs: owner, name, run document and program. None: it is not ours."""
     try:
         meta = raw["metadata"]
         owner = next(each for each in meta.get("ownerReferences") or () if each.get("controller"))
-        container = raw["spec"]["template"]["spec"]["containers"][0]
+        pod = raw["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
         text = next(each["value"] for each in container["env"] if each["name"] == RUN_VARIABLE)
         run = RunDocument.model_validate_json(text)
         limits = container["resources"]["limits"]
@@ -202,6 +204,9 @@ def read(raw: Mapping[str, Any]) -> JobFacts | None:
             and (owner["uid"], owner["name"]) == (run.task.uid, run.task.name)
             and meta["namespace"] == run.task.namespace
             and meta["name"] == names.job_name(run.task.name, run.execution.attempt)
+            and container["command"] == COMMAND
+            and pod["serviceAccountName"] == names.TRAINER_ACCOUNT
+            and not pod.get("initContainers")
         )
         return _facts(meta, raw.get("status") or {}, run, amount) if agreed else None
     except (KeyError, IndexError, TypeError, StopIteration, ValueError, ValidationError):
