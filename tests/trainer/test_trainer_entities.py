@@ -119,7 +119,7 @@ def test_a_result_serves_as_the_weights_of_the_next_run(
         parameters={"epochs": 1, "maxLength": 16, "earlyStoppingPatience": 1, "classWeights": "Balanced"},
         execution={"microBatchSize": 5, "gpus": 1},
     )
-    finished = command.run_local(run, {"a": hospitals["a"]}, model=trained.out / "model")
+    finished = command.run_local(run, {"a": hospitals["a"]}, model=trained.out)
     assert finished.code == 0, finished.errors
     assert finished.decisions("accumulation") == [4]
     assert finished.decisions("learningRate") == [1e-4]

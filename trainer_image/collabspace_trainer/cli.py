@@ -1,103 +1,15 @@
-"""The command of the trainer image: `collabspace-trainer validate|train|describe`."""
-
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-import click
+"""Where `collabspace-trainer` starts: SIGTERM is taken before anything else is imported, which takes its time."""
 
 from collabspace_trainer.stop import Stop
 
-if TYPE_CHECKING:
-    from collabspace.api.manifest import TargetColumn
-
-STOP = Stop()
-FOLDER = click.Path(exists=True, path_type=Path)
-
 
 def main() -> None:
-    """Takes SIGTERM first, before anything heavy is imported."""
-    STOP.install()
-    cli(prog_name="collabspace-trainer")
+    """Runs the verb of the command line and ends the process with its exit code."""
+    stop = Stop()
+    stop.install()
+    from collabspace_trainer.commands import group
 
-
-@click.group()
-def cli() -> None:
-    """Trains models from a run document: in a pod from its environment, elsewhere from files."""
-
-
-@cli.command()
-@click.option("--run", "run_file", type=click.Path(path_type=Path), help="Run document; without it, the environment's.")
-def validate(run_file: Path | None) -> None:
-    """Check a run document and print it with all parameters filled in. Exit code 0 or 10."""
-    import json
-
-    from collabspace_trainer import spec
-    from collabspace_trainer.errors import ConfigError
-
-    try:
-        plan = spec.plan(spec.from_file(run_file) if run_file else spec.from_environment())
-    except ConfigError as error:
-        click.echo(error.message, err=True)
-        sys.exit(int(error.code))
-    document = plan.document.model_dump(mode="json", by_alias=True, exclude_none=True)
-    document["training"]["parameters"] = dict(plan.settings.values)
-    click.echo(json.dumps(document, indent=2))
-
-
-@cli.command()
-@click.option(
-    "--run", "run_file", type=click.Path(path_type=Path), help="Run document; without it, all is the environment's."
-)
-@click.option("--data", multiple=True, metavar="NAME=FOLDER", help="A dataset of the run document; once for each.")
-@click.option("--model", type=FOLDER, help="Weights to start from: a Model folder or an earlier result.")
-@click.option("--target", metavar="COLUMN:KIND", help="Target of raw tables; KIND is Class or Number.")
-@click.option("--out", type=click.Path(path_type=Path), help="Result folder, missing or empty.")
-def train(
-    run_file: Path | None, data: tuple[str, ...], model: Path | None, target: str | None, out: Path | None
-) -> None:
-    """Train, measure and keep the result.
-
-    With --run it works without a cluster. A folder given by --data holds a prepared version (manifest.json and its
-    files) or raw files as `collabspace push` takes them, which are prepared on the fly.
-    """
-    from collabspace_trainer import spec
-    from collabspace_trainer.lifecycle import Folders, Run
-
-    if run_file is None:
-        if data or model or target or out:
-            raise click.UsageError("--data, --model, --target and --out need --run")
-        sys.exit(int(Run(spec.from_environment, STOP).execute()))
-    if out is None:
-        raise click.UsageError("--run needs --out")
-    folders = Folders(dict(_named(entry) for entry in data), out, model, _target(target))
-    sys.exit(int(Run(lambda: spec.from_file(run_file), STOP, folders).execute()))
-
-
-@cli.command()
-def describe() -> None:
-    """Print the catalogue: tasks, methods and their parameters as JSON."""
-    from collabspace_trainer.describe import catalogue_json
-
-    click.echo(catalogue_json(), nl=False)
-
-
-def _named(entry: str) -> tuple[str, Path]:
-    name, separator, folder = entry.partition("=")
-    if not separator or not name or not folder:
-        raise click.BadParameter(f"{entry!r}: write NAME=FOLDER", param_hint="--data")
-    return name, Path(folder)
-
-
-def _target(entry: str | None) -> "TargetColumn | None":
-    if entry is None:
-        return None
-    from collabspace.api.manifest import TargetColumn, TargetKind
-
-    column, _, kind = entry.rpartition(":")
-    if not column or kind not in set(TargetKind):
-        raise click.BadParameter(f"{entry!r}: write COLUMN:Class or COLUMN:Number", param_hint="--target")
-    return TargetColumn(column=column, kind=TargetKind(kind))
+    group(prog_name="collabspace-trainer", obj=stop)
 
 
 if __name__ == "__main__":

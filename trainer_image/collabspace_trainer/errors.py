@@ -31,7 +31,3 @@ class DivergedError(RunError):
     """The loss or a gradient is not a number any more."""
 
     code = ExitCode.DIVERGED
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived: the run ends now. Like KeyboardInterrupt no error, so that no `except Exception` stops it."""

@@ -16,7 +16,8 @@ from collabspace.api.run import (
 )
 from collabspace.client.errors import AccessRefused, BrokerError, BrokerUnavailable
 from collabspace.formats import FormatError
-from collabspace_trainer.errors import RunError, Terminated
+from collabspace_trainer.errors import RunError
+from collabspace_trainer.stop import Terminated
 
 DEFAULT_TERMINATION_LOG = Path(TERMINATION_LOG)
 MAX_MESSAGE_BYTES = 512

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from collabspace_trainer.errors import Terminated
+
+class Terminated(BaseException):
+    """SIGTERM arrived: the run ends now. Like KeyboardInterrupt no error, so that no `except Exception` stops it."""
 
 
 class Stop:

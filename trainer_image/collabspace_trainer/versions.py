@@ -82,7 +82,8 @@ def open_folders(
     if model is not None:
         if training.initial_model is None:
             raise ConfigError("--model is given, training.initialModel is not; add it (an empty object {} is enough)")
-        folder, model_manifest = _open(model, DatasetFormat.MODEL, None, scratch)
+        source = model / "model" if (model / "DONE").is_file() else model
+        folder, model_manifest = _open(source, DatasetFormat.MODEL, None, scratch)
         _check_pin("--model", training.initial_model.digest, model_manifest)
         weights = _weights(folder, model_manifest)
     elif training.initial_model is not None:
