@@ -4,9 +4,9 @@ import datetime as dt
 from dataclasses import dataclass
 from enum import StrEnum
 
+from collabspace.api import timestamp
 from collabspace.api.dataset import Grant, SharedDataset, Use
 from collabspace.api.run import Role
-from collabspace.kube import clock
 
 USE_OF_ROLE = {Role.TRAIN: Use.TRAIN, Role.EVALUATE: Use.EVALUATE}
 USE_OF_WEIGHTS = Use.TRAIN
@@ -90,7 +90,7 @@ def _fault(grant: Grant, namespace_uid: str, use: Use, now: dt.datetime) -> Why 
 
 def _is_over(not_after: str, now: dt.datetime) -> bool:
     try:
-        return now >= clock.parse(not_after)
+        return now >= timestamp.parse(not_after)
     except ValueError:
         return True  # an end that cannot be read is no leave to go on
 

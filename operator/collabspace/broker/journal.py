@@ -2,6 +2,7 @@
 one record a minute instead of a full disk."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +12,11 @@ from typing import TypeVar
 
 from collabspace.broker import metrics
 from collabspace.broker.ledger import Entry, Ledger, LedgerUnavailableError, time_text
+from collabspace.broker.logs import say
 from collabspace.broker.refusal import Undecided
 from collabspace.kube import clock
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 FLOOD_SECONDS = 60.0
 MAX_BATCH = 256
@@ -52,7 +55,10 @@ class Journal:
         self._writer = asyncio.create_task(self._write())
 
     async def close(self) -> None:
-        await self.settle_floods(all_of_them=True)
+        try:
+            await self.settle_floods(all_of_them=True)
+        except Undecided as error:
+            say(logger, "counts-lost", logging.ERROR, reason=error.reason)
         if self._writer is not None:
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
@@ -85,13 +91,20 @@ class Journal:
             raise
 
     async def settle_floods(self, *, all_of_them: bool = False) -> None:
-        """Writes the counts of floods that are over, so that nothing is lost when no equal refusal follows."""
+        """Writes the counts of floods that are over, so that nothing is lost when no equal refusal follows.
+
+        Raises Undecided when the ledger cannot be written; the counts are kept.
+        """
         now = time.monotonic()
         over = [key for key, flood in self._floods.items() if all_of_them or now - flood.since >= FLOOD_SECONDS]
         for key in over:
             flood = self._floods.pop(key)
             if flood.more:
-                await self.record(flood.latest.but(repeats=flood.more))
+                try:
+                    await self.record(flood.latest.but(repeats=flood.more))
+                except Undecided:
+                    self._floods.setdefault(key, _Flood(flood.latest, flood.since, flood.first)).more += flood.more
+                    raise
 
     async def run(self, call: Callable[[], T]) -> T:
         """A call on the ledger, in its thread and in turn with the records. Raises Undecided."""

@@ -15,7 +15,9 @@ from collabspace.kube import config
 from collabspace.kube.client import KubeClient
 
 logger = logging.getLogger(__name__)
-GRACE_SECONDS = 20
+# Short on purpose: an idle client does not answer the end of TLS, and a broken stream or upload goes on elsewhere.
+GRACE_SECONDS = 5
+MAX_CONNECTIONS = 2048
 KEEP_ALIVE_SECONDS = 30
 
 
@@ -45,6 +47,7 @@ def main() -> None:
             access_log=False,
             log_config=None,
             server_header=False,
+            limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )

@@ -6,7 +6,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from collabspace.api import names
-from collabspace.api.manifest import Manifest
 from collabspace.api.run import EndRecord, Progress
 from collabspace.api.task import CollabTask
 from collabspace.broker.access import Why
@@ -102,12 +101,13 @@ class ResultRoutes:
         """Leave to read the task's newest result: on record once, then files ride on it like on a dataset's session."""
         caller, task = await self._task(request)
         uid = task.metadata.uid
-        manifest = await self._newest(uid)
-        if manifest is None:
-            raise Refused(HTTPStatus.NOT_FOUND, "ResultMissing", "no attempt of this task has stored a result yet")
-        riding = self._sessions.riding(caller, uid, manifest.digest)
+        digest = self._newest(uid)
+        riding = None if digest is None else self._sessions.riding(caller, uid, digest)
         if riding is not None:
             return riding
+        manifest = None if digest is None else await self._versions.manifest(uid, digest)
+        if manifest is None:
+            raise Refused(HTTPStatus.NOT_FOUND, "ResultMissing", "no attempt of this task has stored a result yet")
         self._sessions.room_for(caller)
         record = entry_of(caller).but(
             event=OPENED,
@@ -115,16 +115,15 @@ class ResultRoutes:
             reason="Own",
             task=task.metadata.name,
             task_uid=uid,
-            version=manifest.digest,
+            version=digest,
         )
         await self._journal.record(record)
         return self._sessions.open(caller, None, uid, manifest, record)
 
-    async def _newest(self, task_uid: str) -> Manifest | None:
-        for attempt in self._knowledge.attempts_of(task_uid):
-            if attempt.result is not None:
-                return await self._versions.manifest(task_uid, attempt.result.digest)
-        return None
+    def _newest(self, task_uid: str) -> str | None:
+        """Digest of the result of the newest attempt that has one."""
+        results = (attempt.result for attempt in self._knowledge.attempts_of(task_uid))
+        return next((result.digest for result in results if result is not None), None)
 
     async def _task(self, request: Request) -> tuple[Caller, CollabTask]:
         """The task as it is now. Another namespace's task and one that does not exist get the same answer."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,8 @@ from collabspace.broker.outcomes import AttemptRoutes, ResultRoutes
 from collabspace.broker.publishing import Committer, Publishing, UploadRoutes
 from collabspace.broker.reading import Reading, SessionRoutes
 from collabspace.broker.records import RecordRoutes
-from collabspace.broker.sessions import Sessions
+from collabspace.broker.refusal import Undecided
+from collabspace.broker.sessions import Session, Sessions
 from collabspace.broker.settings import BrokerSettings
 from collabspace.broker.staging import Staging
 from collabspace.broker.store import FilesystemStore
@@ -58,22 +60,25 @@ class Parts:
 
     async def close(self) -> None:
         """Closes every session on record, then lets go of ledger and API server."""
-        for session in self.sessions.idle(all_of_them=True):
-            record = self.sessions.close(session)
-            if record is not None:
-                await self.journal.record(record)
+        try:
+            await self._close_sessions(self.sessions.idle(all_of_them=True))
+        except Undecided as error:
+            say(logger, "sessions-not-on-record", logging.ERROR, reason=error.reason)
         await self.journal.close()
         self.ledger.close()
         await self.kube.close()
 
     async def keep_up(self) -> None:
         """Ends what nobody uses, and writes the counts of floods that are over. Raises Undecided."""
-        for session in self.sessions.idle():
+        await self._close_sessions(self.sessions.idle())
+        self.uploads.forget_idle()
+        await self.journal.settle_floods()
+
+    async def _close_sessions(self, sessions: Iterable[Session]) -> None:
+        for session in sessions:
             record = self.sessions.close(session)
             if record is not None:
                 await self.journal.record(record)
-        self.uploads.forget_idle()
-        await self.journal.settle_floods()
 
     @property
     def scratch(self) -> Path:

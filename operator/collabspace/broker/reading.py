@@ -177,9 +177,7 @@ class SessionRoutes:
         now = time.monotonic()
         if session.due(now):
             try:
-                await self._reading.decide(
-                    caller, session.request.model_copy(update={"digest": session.manifest.digest})
-                )
+                await self._reading.decide(caller, session.request.model_copy(update={"digest": session.digest}))
             except AccessDenied:
                 record = self._sessions.close(session)
                 if record is not None:

@@ -18,7 +18,7 @@ MAX_PER_NAMESPACE = 512
 
 @dataclass
 class Session:
-    """`entry` is the record that opened it; `sent` counts bytes given to the connection since then."""
+    """`entry` is the record that opened it and names the version; `sent` counts bytes given to the connection."""
 
     id: str
     caller: Caller
@@ -30,6 +30,10 @@ class Session:
     used: float
     sent: int = 0
     files: dict[str, FileEntry] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        return self.entry.version or ""
 
     def due(self, now: float) -> bool:
         """Whether the decision is too old for another file: a grant taken back ends reading within this time."""
@@ -77,7 +81,7 @@ class Sessions:
     def riding(self, caller: Caller, owner: str, digest: str) -> Session | None:
         """A session of this caller on that result that is young enough to go on with."""
         for session in self._open.values():
-            if (session.caller.key, session.owner, session.manifest.digest) == (caller.key, owner, digest):
+            if (session.caller.key, session.owner, session.digest) == (caller.key, owner, digest):
                 session.used = time.monotonic()
                 return session
         return None

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
+import httpx
 from pydantic import Field
 
 from collabspace.api.manifest import Frozen, Manifest
@@ -28,6 +29,7 @@ from collabspace.client.transport import PATIENCE_SECONDS, Transport
 from collabspace.client.upload import Report, Sending
 
 MAX_RESULT_FILE_BYTES = 16 << 20
+ANSWER_SECONDS = 30.0
 
 
 class _Done(Frozen):
@@ -139,7 +141,9 @@ class BrokerClient:
 
     def feed(self, cursor: str, wait_seconds: int) -> Feed:
         """The operator: what changed since `cursor` (empty: everything); waits so long when nothing has."""
-        return self._transport.json(Feed, "GET", "/v1/feed", params={"cursor": cursor, "wait": str(wait_seconds)})
+        params = {"cursor": cursor, "wait": str(wait_seconds)}
+        timeout = httpx.Timeout(wait_seconds + ANSWER_SECONDS, connect=5.0)
+        return self._transport.json(Feed, "GET", "/v1/feed", params=params, timeout=timeout)
 
     def report_usage(self, task_uid: str, attempt: int, usage: Usage) -> None:
         """The operator: what an attempt used. Idempotent by task uid and attempt."""

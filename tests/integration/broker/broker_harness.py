@@ -175,7 +175,7 @@ class World:
         )
         run = RunDocument(task=reference, training=training, execution=Execution(attempt=attempt))
         job = await self.admin.create(JOBS.format(namespace), job_body(run, made, account, labels or {}))
-        pod = await self._pod_of(namespace, job)
+        pod = await self.pod_of(namespace, job)
         return Pod(self, namespace, pod, reference, attempt)
 
     async def _task(self, namespace: str, name: str, pins: list["Pin"]) -> Object:
@@ -199,7 +199,7 @@ class World:
                 raise
             return await self.admin.get(f"{TASKS.format(namespace)}/{name}")
 
-    async def _pod_of(self, namespace: str, job: Object) -> Object:
+    async def pod_of(self, namespace: str, job: Object) -> Object:
         """The pod that the Job controller makes, said to run (there is no kubelet that could)."""
         path = f"/api/v1/namespaces/{namespace}/pods"
         only = {"labelSelector": f"job-name={job['metadata']['name']}"}

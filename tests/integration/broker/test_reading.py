@@ -2,11 +2,13 @@
 
 import asyncio
 import itertools
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from broker_harness import MARKER, BrokerProcess, Pin, World, contents, log_events
 from conftest import Published, free_port, prepared
 
@@ -161,8 +163,7 @@ async def test_a_client_survives_a_restart_of_the_broker_between_files(
             broker.start()
         return reader
 
-    with broker.client("", patience=30.0) as client:
-        client._transport._token = token
+    with BrokerClient(broker.url, token, broker.ca, patience=30.0) as client:
         manifest = await asyncio.to_thread(client.fetch_dataset, owner, "notes", None, tmp_path / "got")
     assert contents(tmp_path / "got", manifest) == contents(data.folder, data.manifest)
     events = [row["event"] for row in broker.rows("account = ?", names.READER_ACCOUNT)]
@@ -173,6 +174,55 @@ async def test_nobody_home_is_told_after_the_patience_that_was_asked_for(tmp_pat
     nobody = BrokerClient(f"http://127.0.0.1:{free_port()}", lambda: "t", patience=1.0)
     with nobody as client, pytest.raises(BrokerUnavailable):
         await asyncio.to_thread(client.fetch_version, "uid", "sha256:" + "0" * 64, tmp_path)
+
+
+async def test_a_program_that_was_told_to_stop_waits_for_nobody(tmp_path: Path) -> None:
+    stop = threading.Event()
+    nobody = BrokerClient(f"http://127.0.0.1:{free_port()}", lambda: "t", patience=600.0, stop=stop)
+    with nobody as client:
+        waiting = asyncio.create_task(asyncio.to_thread(client.fetch_version, "uid", "sha256:" + "0" * 64, tmp_path))
+        stop.set()
+        async with asyncio.timeout(10):
+            with pytest.raises(BrokerUnavailable):
+                await waiting
+
+
+async def test_bytes_that_changed_in_the_store_are_not_taken_for_the_version(
+    world: World, broker: BrokerProcess, published: Published, tmp_path: Path
+) -> None:
+    file = published.manifest.files[0]
+    blob = broker.store / published.uid / "blobs" / file.sha256
+    blob.chmod(0o600)
+    blob.write_bytes(b"?" * file.bytes)
+    token = await world.token(published.owner, names.READER_ACCOUNT)
+    with broker.client(token) as client, pytest.raises(BrokerError) as error:
+        await asyncio.to_thread(client.fetch_dataset, published.owner, "notes", None, tmp_path / "got")
+    assert error.value.reason == "HashMismatch" and file.path in error.value.message
+    assert not (tmp_path / "got" / file.path).exists() and not (tmp_path / "got" / "manifest.json").exists()
+
+
+def kubeconfig_of_nobody(real: Path, target: Path) -> Path:
+    """The same credential for a port where no API server listens."""
+    config = yaml.safe_load(real.read_text())
+    config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{free_port()}"
+    target.write_text(yaml.safe_dump(config))
+    return target
+
+
+async def test_a_broker_that_cannot_ask_the_api_server_says_neither_yes_nor_no(
+    make_broker: Callable[..., BrokerProcess], broker: BrokerProcess, published: Published, world: World, tmp_path: Path
+) -> None:
+    kubeconfig = kubeconfig_of_nobody(Path(broker.environment["COLLABSPACE_KUBECONFIG"]), tmp_path / "kubeconfig")
+    lonely = make_broker(COLLABSPACE_KUBECONFIG=str(kubeconfig))
+
+    def ask(token: str) -> httpx.Response:
+        with lonely.http(token) as http:
+            return http.post("/v1/sessions", json={"namespace": published.owner, "name": "notes"})
+
+    answer = await asyncio.to_thread(ask, await world.token(published.owner, names.READER_ACCOUNT))
+    assert (answer.status_code, answer.json()["reason"]) == (503, "ClusterUnavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert lonely.rows() == [], "no decision was made, so there is none on record"
 
 
 async def test_a_refused_person_is_told_so_at_once(world: World, broker: BrokerProcess, published: Published) -> None:

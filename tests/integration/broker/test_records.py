@@ -157,12 +157,8 @@ async def test_health_and_metrics_are_open_and_hold_no_names(broker: BrokerProce
 
     live, ready, text = await asyncio.to_thread(read)
     assert (live, ready) == (200, 200)
-    for metric in (
-        "collabspace_dataset_reads_total",
-        "collabspace_ledger_records_total",
-        "collabspace_token_reviews_total",
-    ):
-        assert metric in text
+    for metric in ("dataset_reads_total", "ledger_records_total", "token_reviews_total", "broker_sessions"):
+        assert f"collabspace_{metric}" in text
     assert published.owner not in text and published.uid not in text
 
 

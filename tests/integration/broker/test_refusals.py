@@ -166,7 +166,7 @@ async def a_job_that_no_task_made(stage: Stage) -> httpx.Response:
     job = job_body(RunDocument.model_validate_json(text), task, names.TRAINER_ACCOUNT, {})
     job["metadata"] |= {"name": "ner-7", "ownerReferences": []}
     made = await stage.world.admin.create(f"/apis/batch/v1/namespaces/{stage.lab}/jobs", job)
-    pod = await stage.world._pod_of(stage.lab, made)
+    pod = await stage.world.pod_of(stage.lab, made)
     return await stage.ask(await stage.world.token(stage.lab, names.TRAINER_ACCOUNT, pod))
 
 

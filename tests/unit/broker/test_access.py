@@ -4,9 +4,12 @@ import datetime as dt
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from collabspace.api.dataset import SharedDataset, Use
+from collabspace.api.dataset import GrantState, SharedDataset, Use
 from collabspace.broker.access import Allowed, Asker, Denied, Why, decide
+from collabspace.core.grants import state
 
 NOW = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
 LAB = Asker("lab", "uid-lab")
@@ -126,3 +129,26 @@ def test_every_use_but_the_granted_one_is_refused() -> None:
         for wanted in Use:
             answer = decide(LAB, dataset(grant(uses=[granted])), wanted, NOW)
             assert isinstance(answer, Allowed) == (granted is wanted), (granted, wanted)
+
+
+GRANTS = st.fixed_dictionaries(
+    {
+        "name": st.just("g"),
+        "namespace": st.sampled_from(["lab", "lab2", "other"]),
+        "uses": st.lists(st.sampled_from(list(Use)), min_size=1, max_size=5, unique=True),
+    },
+    optional={
+        "namespaceUID": st.sampled_from(["uid-lab", "uid-before"]),
+        "notAfter": st.sampled_from(["2026-06-01T12:00:00Z", "2026-06-01T12:00:01Z", "2020-01-01T00:00:00Z", "soon"]),
+    },
+)
+
+
+@given(st.lists(GRANTS, max_size=4), st.sampled_from(list(Use)))
+def test_the_brokers_rule_and_the_operators_advice_agree(grants: list[dict[str, Any]], use: Use) -> None:
+    data = dataset(*grants)
+    advised = any(
+        grant.namespace == "lab" and use in grant.uses and state(grant, {"lab": "uid-lab"}, NOW) is GrantState.ACTIVE
+        for grant in data.spec.grants
+    )
+    assert isinstance(decide(LAB, data, use, NOW), Allowed) == advised
