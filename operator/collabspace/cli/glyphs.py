@@ -14,7 +14,7 @@ def bar(value: float, width: int = 20) -> str:
     return ("█" * whole + (EIGHTHS[part - 1] if part else "")).ljust(width)
 
 
-def sparkline(values: Sequence[float], width: int = 24) -> str:
+def sparkline(values: Sequence[float], width: int = 32) -> str:
     """The newest values as a line of blocks between their least and greatest; what is not finite is a gap."""
     shown = list(values)[-width:]
     finite = [value for value in shown if isfinite(value)]
