@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from trainer_runs import Command, document, notes, table
 
-from collabspace.api.run import MAX_TERMINATION_BYTES, CheckpointReference, EndRecord, Metric
+from collabspace.api.run import MAX_TERMINATION_BYTES, TERMINATION_LOG_VARIABLE, CheckpointReference, EndRecord, Metric
 from collabspace_trainer import exits
 
 RISK = [{"name": "ward"}]
@@ -200,7 +200,7 @@ def test_memory_that_ran_out_is_30(error: BaseException) -> None:
 
 
 def test_the_termination_message_fits_whatever_there_is_to_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(exits.TERMINATION_LOG_VARIABLE, str(tmp_path / "log"))
+    monkeypatch.setenv(TERMINATION_LOG_VARIABLE, str(tmp_path / "log"))
     metric = Metric(name="n" * 64, value="1", dataset="d" * 63, label="ä" * 128, low="0", high="1")
     record = EndRecord(
         code=70,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from collabspace.api.report import Report
-from collabspace.api.run import EndRecord
+from collabspace.api.run import TERMINATION_LOG_VARIABLE, EndRecord
 
 TIMEOUT_SECONDS = 240
 DRUGS = [stem + end for stem in ("alpra", "beno", "cori", "doxa", "feno", "glipi") for end in ("mab", "statin", "pril")]
@@ -115,7 +115,7 @@ class Command:
         self.environment = {
             "PATH": os.environ["PATH"],
             "TMPDIR": str(folder),
-            "COLLABSPACE_TERMINATION_LOG": str(self._message),
+            TERMINATION_LOG_VARIABLE: str(self._message),
             "PYTHONWARNINGS": "error::DeprecationWarning:collabspace_trainer",
         }
 

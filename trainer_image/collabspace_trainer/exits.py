@@ -106,12 +106,12 @@ def shortened(message: str) -> str:
 def write_termination_message(record: EndRecord) -> None:
     """One in-place write to the container's termination message; metrics are left out from the end until it fits."""
     path = os.environ.get(TERMINATION_LOG_VARIABLE)
-    if path is None and not DEFAULT_TERMINATION_LOG.exists():
+    if path is None and not Path(TERMINATION_LOG).exists():
         return  # no container: there is nobody to read it
     fitting = record
     while len(text := fitting.model_dump_json(by_alias=True, exclude_none=True).encode()) > MAX_TERMINATION_BYTES:
         fitting = fitting.model_copy(update={"metrics": fitting.metrics[:-1]})
-    descriptor = os.open(path or DEFAULT_TERMINATION_LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    descriptor = os.open(path or TERMINATION_LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
         os.write(descriptor, text)
     finally:
