@@ -22,7 +22,7 @@ Status = TypeVar("Status", bound=BaseModel)
 Model = TypeVar("Model", bound=BaseModel)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Observed(Generic[Spec, Status]):
     """One of our objects as stored. `spec` is None when it cannot be read; then `problem` names the field."""
 

@@ -150,7 +150,7 @@ def _held(record: AttemptRecord | None) -> Result | None:
 
 def _claims(pod: PodFacts | None, record: AttemptRecord | None) -> EndRecord | None:
     """The termination message when it can be read, else what the trainer told the broker."""
-    if pod is not None and 0 < len(pod.message.encode()) <= MAX_TERMINATION_BYTES:
+    if pod is not None and 0 < len(pod.message.encode(errors="replace")) <= MAX_TERMINATION_BYTES:
         try:
             return EndRecord.model_validate_json(pod.message)
         except ValidationError:

@@ -38,7 +38,7 @@ class Spent:
     outcome: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan(Generic[Status]):
     """At most one child to create and one status to write.
 

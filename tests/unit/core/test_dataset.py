@@ -1,0 +1,81 @@
+"""What is told about a SharedDataset."""
+
+import pytest
+from core_facts import NOW, OTHER, OWN, UIDS, at, grant, meta, observed_dataset, text, version
+
+from collabspace.api.dataset import DatasetSpec, DatasetStatus, DatasetUsage
+from collabspace.api.selection import SelectionSpec, SelectionStatus
+from collabspace.core.dataset import decide_dataset
+from collabspace.core.observed import DatasetRecord, observe
+from collabspace.core.selection import decide_selection
+
+RECORD = DatasetRecord((version("four"), version("three"), version("two"), version("one")), DatasetUsage(reads=3))
+
+
+def read(status: DatasetStatus | SelectionStatus | None, kind: str) -> tuple[str, str]:
+    assert status is not None
+    found = next(each for each in status.conditions if each.type == kind)
+    return found.status, found.reason
+
+
+def test_the_newest_version_is_the_current_one_and_three_are_shown() -> None:
+    status = decide_dataset(observed_dataset(), RECORD, UIDS, NOW).status
+    assert status is not None
+    assert status.current_version == version("four")
+    assert status.versions == [version("four"), version("three"), version("two")]
+    assert status.usage == DatasetUsage(reads=3)
+    assert read(status, "Ready") == ("True", "VersionAvailable")
+    assert read(status, "IntegrityVerified") == ("True", "Verified")
+
+
+def test_without_a_version_it_is_not_ready_and_says_what_to_do() -> None:
+    status = decide_dataset(observed_dataset(), DatasetRecord(), UIDS, NOW).status
+    assert read(status, "Ready") == ("False", "NoVersion")
+    assert read(status, "ContractSatisfied") == ("Unknown", "Pending")
+
+
+def test_while_the_broker_was_never_heard_what_stood_stands() -> None:
+    known = decide_dataset(observed_dataset(), RECORD, UIDS, NOW).status
+    assert known is not None
+    assert decide_dataset(observed_dataset(status=known), None, UIDS, at(99)).status is None
+    assert read(decide_dataset(observed_dataset(), None, UIDS, NOW).status, "Ready") == ("Unknown", "Pending")
+
+
+def test_each_grant_has_its_state_and_the_next_end_is_waited_for() -> None:
+    grants = [grant(name="a"), grant("nowhere", name="b"), grant(OTHER, name="c", notAfter=text(at(30)))]
+    plan = decide_dataset(observed_dataset(grants=grants), RECORD, UIDS, NOW)
+    assert plan.status is not None
+    assert [(each.name, each.state) for each in plan.status.grants] == [
+        ("a", "Active"),
+        ("b", "NamespaceMissing"),
+        ("c", "Active"),
+    ]
+    assert plan.requeue_after == 30
+    later = decide_dataset(observed_dataset(grants=grants, status=plan.status), RECORD, UIDS, at(30)).status
+    assert later is not None
+    assert later.grants[2].state == "Expired"
+
+
+@pytest.mark.parametrize("spec", [None, {"format": "Pictures"}, {"format": "Tabular", "grants": "all"}])
+def test_a_spec_that_cannot_be_read_is_named(spec: object) -> None:
+    broken = observe({"metadata": meta("d", OWN), "spec": spec}, DatasetSpec, DatasetStatus)
+    status = decide_dataset(broken, RECORD, UIDS, NOW).status
+    assert read(status, "Ready") == ("False", "InvalidSpec")
+    again = observe({"metadata": meta("d", OWN), "spec": spec}, DatasetSpec, DatasetStatus)
+    assert status is not None
+    assert decide_dataset(type(again)(again.meta, None, again.problem, status), RECORD, UIDS, at(5)).status is None
+
+
+def test_a_selection_is_told_that_it_is_not_run() -> None:
+    spec = {
+        "task": "Tabular",
+        "datasets": [{"name": "a", "datasetRef": {"namespace": OWN, "name": "t"}}],
+        "objective": {"metric": "accuracy"},
+        "candidates": [{"name": "x", "method": "y"}],
+    }
+    found = observe({"metadata": meta("s", OWN), "spec": spec}, SelectionSpec, SelectionStatus)
+    status = decide_selection(found, NOW).status
+    assert read(status, "Stalled") == ("True", "NotSupported")
+    assert read(status, "Accepted") == ("False", "NotSupported")
+    assert status is not None
+    assert decide_selection(type(found)(found.meta, found.spec, "", status), at(60)).status is None
