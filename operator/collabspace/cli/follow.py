@@ -1,7 +1,8 @@
 """Tasks shown as they go on: live rows on a terminal, a line for each change elsewhere, until they have ended."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import click
@@ -21,6 +22,8 @@ from collabspace.client.errors import BrokerError
 from collabspace.client.protocol import AttemptFeed
 from collabspace.kube import clock
 
+Selections = Sequence[tuple[str | None, dict[str, str]]]
+"""What to watch: namespace (None: all of them) and parameters of the list."""
 FEED_SECONDS = 2.0
 FEED_PATIENCE_SECONDS = 2.0
 
@@ -82,33 +85,30 @@ class Feeds:
             client.close()
 
 
-async def boards(
-    cluster: Cluster, selections: Iterable[tuple[str | None, dict[str, str]]]
-) -> AsyncIterator[tuple[Board, Change | None]]:
+async def boards(cluster: Cluster, selections: Selections) -> AsyncGenerator[tuple[Board, Change | None], None]:
     """The board after every change (with it) and after every refresh of the live figures (with None).
 
-    `selections`: (namespace or None for all, parameters of the list). The first board is complete.
+    The first board is complete.
     """
     board, feeds = Board(), Feeds(cluster)
-    chosen = list(selections)
-    sources = [changes(cluster.client, path_of(names.COLLAB_TASKS, space), params) for space, params in chosen]
+    sources = [changes(cluster.client, path_of(names.COLLAB_TASKS, space), params) for space, params in selections]
     complete = 0
-    stream = merged(*sources, _ticks())
     try:
-        async for event in stream:
-            if isinstance(event, Change):
-                board.take(event)
-            elif event is None:
-                complete += 1
-            else:
-                await feeds.refresh(board)
-            if complete >= len(chosen):
-                yield board, event if isinstance(event, Change) else None
+        async with aclosing(merged(*sources, _ticks())) as stream:
+            async for event in stream:
+                if isinstance(event, Change):
+                    board.take(event)
+                elif event is None:
+                    complete += 1
+                else:
+                    await feeds.refresh(board)
+                if complete >= len(selections):
+                    yield board, event if isinstance(event, Change) else None
     finally:
         feeds.close()
 
 
-async def _ticks() -> AsyncIterator[str]:
+async def _ticks() -> AsyncGenerator[str, None]:
     while True:
         yield "tick"
         await asyncio.sleep(FEED_SECONDS)
@@ -140,7 +140,7 @@ def until_ended(where: Where, tasks: list[Key]) -> bool:
     """The same without a word until the end, then one line for each."""
 
     async def follow(cluster: Cluster) -> bool:
-        board = await _until(cluster, tasks, lambda board: _all_ended(board, tasks))
+        board = await _follow(cluster, _selections(tasks), lambda _: None, lambda board: _all_ended(board, tasks))
         for task in board.ordered:
             click.echo(task_rows.live_line(task, None))
         return all(state_of(board.tasks[key]) is State.SUCCEEDED for key in tasks)
@@ -149,55 +149,54 @@ def until_ended(where: Where, tasks: list[Key]) -> bool:
         return run(where, follow)
 
 
-async def _until(cluster: Cluster, tasks: list[Key], done: Callable[[Board], bool]) -> Board:
-    async for board, _ in boards(cluster, _selections(tasks)):
-        if done(board):
-            return board
-    raise AssertionError("a watch has no end")
-
-
-async def _show(
-    cluster: Cluster,
-    selections: list[tuple[str | None, dict[str, str]]],
-    done: Callable[[Board], bool],
-    *,
-    everywhere: bool = False,
+async def _follow(
+    cluster: Cluster, selections: Selections, show: Callable[[Board], None], done: Callable[[Board], bool]
 ) -> Board:
-    if on_terminal():
-        return await _show_live(cluster, selections, done, everywhere)
-    said: dict[Key, str] = {}
-    async for board, _ in boards(cluster, selections):
-        for task in board.ordered:
-            key = task_rows.key_of(task)
-            line = task_rows.live_line(task, board.feeds.get(key))
-            if said.get(key) != line:
-                said[key] = line
-                click.echo(f"{clock.now():%H:%M:%S}  {key[0] + '/' if everywhere else ''}{line}")
-        if done(board):
-            return board
-    raise AssertionError("a watch has no end")
-
-
-async def _show_live(
-    cluster: Cluster,
-    selections: list[tuple[str | None, dict[str, str]]],
-    done: Callable[[Board], bool],
-    everywhere: bool,
-) -> Board:
-    from rich.live import Live
-
-    from collabspace.cli.drawing import console, live_tasks
-
-    with Live(console=console(), refresh_per_second=4, transient=False) as live:
-        async for board, _ in boards(cluster, selections):
-            rows = task_rows.table_rows(board.ordered, board.feeds, clock.now(), everywhere=everywhere)
-            live.update(live_tasks(task_rows.headers(everywhere=everywhere, live=True), rows, board.note))
+    """Shows the board after every change; returns it when it is done."""
+    async with aclosing(boards(cluster, selections)) as stream:
+        async for board, _ in stream:
+            show(board)
             if done(board):
                 return board
     raise AssertionError("a watch has no end")
 
 
-def _selections(tasks: list[Key]) -> list[tuple[str | None, dict[str, str]]]:
+async def _show(
+    cluster: Cluster, selections: Selections, done: Callable[[Board], bool], *, everywhere: bool = False
+) -> Board:
+    if not on_terminal():
+        return await _follow(cluster, selections, Lines(everywhere).show, done)
+    from rich.live import Live
+
+    from collabspace.cli.drawing import console, live_tasks
+
+    headers = task_rows.headers(everywhere=everywhere, live=True)
+    with Live(console=console(), refresh_per_second=4) as live:
+
+        def redraw(board: Board) -> None:
+            rows = task_rows.table_rows(board.ordered, board.feeds, clock.now(), everywhere=everywhere)
+            live.update(live_tasks(headers, rows, board.note))
+
+        return await _follow(cluster, selections, redraw, done)
+
+
+class Lines:
+    """Prints a line for each task whose line has changed."""
+
+    def __init__(self, everywhere: bool) -> None:
+        self._everywhere = everywhere
+        self._said: dict[Key, str] = {}
+
+    def show(self, board: Board) -> None:
+        for task in board.ordered:
+            key = task_rows.key_of(task)
+            line = task_rows.live_line(task, board.feeds.get(key))
+            if self._said.get(key) != line:
+                self._said[key] = line
+                click.echo(f"{clock.now():%H:%M:%S}  {key[0] + '/' if self._everywhere else ''}{line}")
+
+
+def _selections(tasks: list[Key]) -> Selections:
     return [(namespace, {"fieldSelector": f"metadata.name={name}"}) for namespace, name in tasks]
 
 

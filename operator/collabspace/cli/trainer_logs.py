@@ -1,7 +1,8 @@
 """The log of a trainer, from the pod of an attempt: one that is there, or all of them as they come."""
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import click
 
@@ -52,40 +53,43 @@ async def follow_task(cluster: Cluster, key: Key) -> bool:
     """Copies the log of every attempt as it is written, until the task has ended; whether it succeeded."""
     namespace, name = key
     shown: set[str] = set()
-    async for task, pod in _progress(cluster, key):
-        if pod is not None and pod["metadata"]["uid"] not in shown and _has_started(pod):
-            shown.add(pod["metadata"]["uid"])
-            if len(shown) > 1:
-                click.echo(f"--- attempt {_attempt_of(pod)} ---", err=True)
-            await _copy(cluster, pod, follow=True)
-        if task is not None and has_ended(task):
-            return state_of(task) is State.SUCCEEDED
+    async with aclosing(_progress(cluster, key)) as progress:
+        async for task, pod in progress:
+            if pod is not None and pod["metadata"]["uid"] not in shown and _has_started(pod):
+                shown.add(pod["metadata"]["uid"])
+                if len(shown) > 1:
+                    click.echo(f"--- attempt {_attempt_of(pod)} ---", err=True)
+                await _copy(cluster, pod, follow=True)
+            if task is not None and has_ended(task):
+                return state_of(task) is State.SUCCEEDED
     raise CommandError(f"task {name} was deleted from namespace {namespace}")
 
 
-async def _progress(cluster: Cluster, key: Key) -> AsyncIterator[tuple[CollabTask | None, Object | None]]:
-    """(task, its newest pod) after every change of one of them; ends when the task is deleted."""
+async def _progress(cluster: Cluster, key: Key) -> AsyncGenerator[tuple[CollabTask | None, Object | None], None]:
+    """(task, its newest pod) after every change of one of them; ends when the task is not there any more."""
     namespace, name = key
     only = {"fieldSelector": f"metadata.name={name}"}
     task: CollabTask | None = None
     pods: dict[Key, Object] = {}
     complete = 0
-    async for change in merged(
+    changed = merged(
         changes(cluster.client, _pods(namespace), _selector(name, None)),
         changes(cluster.client, path_of(names.COLLAB_TASKS, namespace), only),
-    ):
-        if change is None:
-            complete += 1
-        elif "spec" in change.object and "containers" in change.object["spec"]:
-            _keep(pods, change)
-        elif change.deleted:
-            return
-        else:
-            task = parsed(CollabTask, change.object)
-        if complete > 1:
-            if task is None:
+    )
+    async with aclosing(changed):
+        async for change in changed:
+            if change is None:
+                complete += 1
+            elif "containers" in change.object["spec"]:
+                _keep(pods, change)
+            elif change.deleted:
                 return
-            yield task, max(pods.values(), key=_attempt_of, default=None)
+            else:
+                task = parsed(CollabTask, change.object)
+            if complete > 1:
+                if task is None:
+                    return
+                yield task, max(pods.values(), key=_attempt_of, default=None)
 
 
 def _keep(pods: dict[Key, Object], change: Change) -> None:

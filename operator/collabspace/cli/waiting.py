@@ -1,6 +1,7 @@
 """Waiting for a condition of a task, with an exit code for scripts."""
 
 import asyncio
+from contextlib import aclosing
 
 import click
 
@@ -38,19 +39,20 @@ async def _wait(cluster: Cluster, name: str, wanted: str, seconds: int | None) -
 async def _until(cluster: Cluster, name: str, wanted: str, last: list[str]) -> int:
     """Follows the task; leaves where it stands in `last` for whoever loses patience."""
     path, only = path_of(names.COLLAB_TASKS, cluster.namespace), {"fieldSelector": f"metadata.name={name}"}
-    async for change in changes(cluster.client, path, only):
-        if change is None:
-            continue
-        if change.deleted:
-            raise CommandError(f"task {name} was deleted from namespace {cluster.namespace}")
-        task = parsed(CollabTask, change.object)
-        found = condition(task.status.conditions, wanted)
-        last[0] = f"{state_of(task)}, {reason_of(task)}"
-        if found and found.status == "True":
-            click.echo(f"collabtask.{names.GROUP}/{name} condition met: {wanted} ({found.reason})")
-            return 0
-        if has_ended(task):
-            return _ended_otherwise(task, wanted)
+    async with aclosing(changes(cluster.client, path, only)) as events:
+        async for change in events:
+            if change is None:
+                continue
+            if change.deleted:
+                raise CommandError(f"task {name} was deleted from namespace {cluster.namespace}")
+            task = parsed(CollabTask, change.object)
+            found = condition(task.status.conditions, wanted)
+            last[0] = f"{state_of(task)}, {reason_of(task)}"
+            if found and found.status == "True":
+                click.echo(f"collabtask.{names.GROUP}/{name} condition met: {wanted} ({found.reason})")
+                return 0
+            if has_ended(task):
+                return _ended_otherwise(task, wanted)
     raise AssertionError("a watch has no end")
 
 

@@ -1,7 +1,10 @@
-"""Following objects as they change, over broken connections and expired watches."""
+"""Following objects as they change, over broken connections and expired watches.
+
+Whoever stops reading early closes what he reads (`contextlib.aclosing`), so that no connection is left behind.
+"""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeVar, cast
@@ -11,6 +14,7 @@ from collabspace.kube.client import KubeClient, KubeError, Object
 T = TypeVar("T")
 PAUSE_SECONDS = 1.0
 TRIES = 60
+REFUSALS = 5
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ def key_of(item: Object) -> tuple[str, str]:
 
 async def changes(
     client: KubeClient, path: str, params: Mapping[str, str] | None = None
-) -> AsyncIterator[Change | None]:
+) -> AsyncGenerator[Change | None, None]:
     """Every object first, then None once, then each change without end. Raises KubeError when the first list fails,
     when something is refused, and when the API server stays away for about a minute."""
     known: dict[tuple[str, str], Object] = {}
@@ -46,13 +50,19 @@ async def changes(
             if first:
                 yield None
             first, failures = False, 0
-            async for change in _events(client, path, page["metadata"]["resourceVersion"], params, known):
-                yield change
+            async with aclosing(_events(client, path, page["metadata"]["resourceVersion"], params, known)) as events:
+                async for change in events:
+                    yield change
         except KubeError as error:
             failures += 1
-            if first or failures > TRIES or not (error.transient or error.status == 410):
+            if first or failures > _patience(error):
                 raise
-            await asyncio.sleep(PAUSE_SECONDS if error.transient else 0)
+            await asyncio.sleep(0 if error.status == 410 else PAUSE_SECONDS)
+
+
+def _patience(error: KubeError) -> int:
+    """How many times in a row it is met before it is believed. A server that starts refuses what it will allow soon."""
+    return TRIES if error.transient or error.status == 410 else REFUSALS
 
 
 def _difference(known: dict[tuple[str, str], Object], items: Sequence[Object]) -> list[Change]:
@@ -67,7 +77,7 @@ def _difference(known: dict[tuple[str, str], Object], items: Sequence[Object]) -
 
 async def _events(
     client: KubeClient, path: str, version: str, params: Mapping[str, str] | None, known: dict[tuple[str, str], Object]
-) -> AsyncIterator[Change]:
+) -> AsyncGenerator[Change, None]:
     """Watches for as long as the server keeps it up, one watch after the other."""
     while True:
         stream = cast("AsyncGenerator[Object, None]", client.watch(path, version, params))
@@ -93,14 +103,15 @@ class _Failed:
     error: Exception
 
 
-async def merged(*sources: AsyncIterator[T]) -> AsyncIterator[T]:
+async def merged(*sources: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
     """The items of several endless iterators as they come; the first failure of one ends all."""
     queue: asyncio.Queue[T | _Failed] = asyncio.Queue()
 
-    async def pump(source: AsyncIterator[T]) -> None:
+    async def pump(source: AsyncGenerator[T, None]) -> None:
         try:
-            async for item in source:
-                await queue.put(item)
+            async with aclosing(source):
+                async for item in source:
+                    await queue.put(item)
         except Exception as error:  # handed to the reader, who raises it
             await queue.put(_Failed(error))
 
