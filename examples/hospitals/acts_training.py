@@ -28,7 +28,8 @@ class Recipe:
     must_gain: bool = False
 
 
-GENERATED = Recipe("--random-init --set epochs=6", timeout=600, must_gain=True)
+SMALL = "--random-init --set epochs=6 --set hiddenSize=64 --set vocabularySize=400 --set learningRate=2e-3"
+GENERATED = Recipe(SMALL, timeout=600, must_gain=True)
 CORPUS_FROM_SCRATCH = Recipe("--random-init --set epochs=8", timeout=7200)
 CORPUS_WITH_BASE = Recipe(
     f"--model {LAB}/base --set epochs=2 --set learningRate=1e-4 --set batchSize=16 "
