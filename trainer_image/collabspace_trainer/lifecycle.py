@@ -14,6 +14,7 @@ from collabspace.api.report import Report
 from collabspace.api.run import (
     BROKER_CA_VARIABLE,
     BROKER_URL_VARIABLE,
+    LOWER_IS_BETTER,
     TOKEN_FILE_VARIABLE,
     EndRecord,
     ExitCode,
@@ -23,7 +24,7 @@ from collabspace.api.run import (
 )
 from collabspace.client.client import BrokerClient
 from collabspace.client.errors import BrokerError
-from collabspace_trainer import exits, registry, runtime, spec
+from collabspace_trainer import exits, runtime, spec
 from collabspace_trainer.errors import ConfigError, DataError, DivergedError
 from collabspace_trainer.evaluation.evaluation import Evaluation
 from collabspace_trainer.events import Events
@@ -175,7 +176,7 @@ def _scorer(session: Session, corpus: Any) -> Callable[[Any], float] | None:
         return None
     task = session.plan.task.implementation
     headline: MetricName = corpus.headline
-    sign = -1.0 if headline in registry.LOWER_IS_BETTER else 1.0
+    sign = -1.0 if headline in LOWER_IS_BETTER else 1.0
 
     def score(predictor: Any) -> float:
         value = task.evaluate(corpus, predictor, Split.VALIDATION, intervals=False).value(headline)

@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from collabspace_trainer.spec import Plan
     from collabspace_trainer.versions import Version
 
-LOWER_IS_BETTER = frozenset(
-    {MetricName.LOSS, MetricName.LOG_LOSS, MetricName.RMSE, MetricName.MAE, MetricName.CALIBRATION_ERROR}
-)
-
 
 class Corpus(Protocol):
     """Data of a run in memory: what is trained on and what is measured on."""

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from collabspace.api.manifest import Manifest
-from collabspace.api.run import MAX_RUN_BYTES, RUN_VARIABLE, Role, RunDocument
+from collabspace.api.run import LOWER_IS_BETTER, MAX_RUN_BYTES, RUN_VARIABLE, Role, RunDocument
 from collabspace_trainer import registry
 from collabspace_trainer.errors import ConfigError
 from collabspace_trainer.parameters import Settings, check
@@ -148,7 +148,7 @@ def _check_weights(document: RunDocument, method: registry.MethodEntry) -> None:
 
 
 def _check_gates(document: RunDocument, task: registry.TaskEntry) -> None:
-    allowed = [str(metric) for metric in task.metrics if metric not in registry.LOWER_IS_BETTER]
+    allowed = [str(metric) for metric in task.metrics if metric not in LOWER_IS_BETTER]
     for gate in document.execution.gates:
         if gate.metric not in allowed:
             raise ConfigError(

@@ -149,6 +149,12 @@ class MetricName(StrEnum):
     LOSS = "loss"
 
 
+LOWER_IS_BETTER = frozenset(
+    {MetricName.LOSS, MetricName.LOG_LOSS, MetricName.RMSE, MetricName.MAE, MetricName.CALIBRATION_ERROR}
+)
+"""Metrics that no gate can put a floor under."""
+
+
 class Metric(Frozen):
     """One figure as text (the API has no floats). `dataset` is one of the task's datasets, or empty for all pooled."""
 

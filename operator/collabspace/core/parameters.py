@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from collabspace.api.catalogue import Catalogue, CatalogueTask, Method, Parameter, ParameterType
 from collabspace.api.conditions import Reason
-from collabspace.api.run import Role, Scalar
+from collabspace.api.run import LOWER_IS_BETTER, Role, Scalar
 from collabspace.api.task import Initialization, TaskSpec
 from collabspace.core import quantity
 
@@ -141,13 +141,14 @@ def _starts_from_weights(method: Method) -> bool:
 
 
 def _gates(spec: TaskSpec, task: CatalogueTask) -> list[Problem]:
+    floors = sorted(set(task.metrics) - LOWER_IS_BETTER)
     return [
         _invalid(
-            f"gates: task {task.name} has no metric {gate.metric!r}.{_closest(gate.metric, task.metrics)} "
-            f"It has: {', '.join(task.metrics)}"
+            f"gates: {gate.metric!r} is no metric of task {task.name} that can have a floor."
+            f"{_closest(gate.metric, floors)} It has: {', '.join(floors)}"
         )
         for gate in spec.gates
-        if gate.metric not in task.metrics
+        if gate.metric not in floors
     ]
 
 

@@ -107,7 +107,7 @@ def test_a_complete_task_passes() -> None:
         ({"parameters": {"learningRate": 0.001}}, 'Put it in quotes: "0.001"'),
         ({"parameters": 7}, "spec.parameters"),
         ({"initialization": "Pretrained"}, "set initialization: Random to learn from nothing"),
-        ({"gates": [{"metric": "accuracy", "minimum": "0.5"}]}, "no metric 'accuracy'"),
+        ({"gates": [{"metric": "accuracy", "minimum": "0.5"}]}, "'accuracy' is no metric of task TokenClassification"),
         ({"datasets": []}, "spec.datasets"),
         ({"resourcesPerNode": {"memory": "4Gib"}}, "spec.resourcesPerNode.memory"),
         ({"seed": -1}, "spec.seed"),

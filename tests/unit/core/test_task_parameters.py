@@ -44,6 +44,11 @@ def test_a_value_may_be_written_as_number_or_text(given: dict[str, Any], wanted:
         (TOKENS | {"parameters": {"learningRate": "1e999999999"}}, "InvalidParameter", ["learningRate"]),
         (TOKENS | {"parameters": {"optimizer": "Adm"}}, "InvalidParameter", ["'Adm'", "Adam, AdamW"]),
         ({"gates": [{"metric": "acuracy", "minimum": "1"}]}, "InvalidSpec", ["gates", "Did you mean accuracy?"]),
+        (
+            {"gates": [{"metric": "loss", "minimum": "1"}]},
+            "InvalidSpec",
+            ["gates", "'loss' is no metric", "have a floor"],
+        ),
         ({"datasets": [reference(role="Evaluate")]}, "InvalidSpec", ["at least one must have role Train"]),
         ({"datasets": [reference(), reference()]}, "InvalidSpec", ["same name"]),
         ({"resourcesPerNode": {"cpu": "0"}}, "InvalidSpec", ["above 0"]),
