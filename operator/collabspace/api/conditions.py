@@ -121,7 +121,6 @@ class Reason(StrEnum):
         Outcome.WAITING,
         "The cluster refused the task's Job; the message says what it reports. An admin checks the namespace's rules.",
     )
-    SUSPENDED = "Suspended", Outcome.WAITING, "Held back by spec.suspend."
     PODS_PENDING = (
         "PodsPending",
         Outcome.WAITING,
