@@ -8,6 +8,7 @@ import celpy
 import kubernetes_validate
 import pytest
 import yaml
+
 from collabspace.api import crd
 from collabspace.api.crd import crds
 
@@ -113,13 +114,22 @@ REFUSED = {"conditions": [{"type": "Accepted", "status": "False"}]}
     [
         pytest.param({"spec": {"method": "A"}}, {"spec": {"method": "B"}}, True, id="before anything was judged"),
         pytest.param(
-            {"spec": {"method": "A"}, "status": REFUSED}, {"spec": {"method": "B"}}, True, id="a refused spec is corrected"
+            {"spec": {"method": "A"}, "status": REFUSED},
+            {"spec": {"method": "B"}},
+            True,
+            id="a refused spec is corrected",
         ),
         pytest.param(
-            {"spec": {"method": "A"}, "status": ACCEPTED}, {"spec": {"method": "B"}}, False, id="an accepted one is frozen"
+            {"spec": {"method": "A"}, "status": ACCEPTED},
+            {"spec": {"method": "B"}},
+            False,
+            id="an accepted one is frozen",
         ),
         pytest.param(
-            {"spec": {"method": "A"}, "status": ACCEPTED}, {"spec": {"method": "A"}}, True, id="and may be applied again"
+            {"spec": {"method": "A"}, "status": ACCEPTED},
+            {"spec": {"method": "A"}},
+            True,
+            id="and may be applied again",
         ),
     ],
 )
