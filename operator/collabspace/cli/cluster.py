@@ -135,7 +135,7 @@ def _access(where: Where) -> config.Access:
         return config.load(where.kubeconfig, where.context)
     except config.NoClusterError as error:
         raise CommandError(str(error)) from error
-    except (yaml.YAMLError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CommandError(
             f"the kubeconfig cannot be used ({type(error).__name__}: {str(error)[:200]})",
             "Correct it, or name another one with --kubeconfig.",

@@ -1,5 +1,6 @@
 """Tasks handed in: read or built, checked here and at the API server, created, followed."""
 
+import contextlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,16 +91,7 @@ def _documents(name: str | None, filename: Path | None, flags: dict[str, Any]) -
         return [None]
     if name or any(flags.values()):
         raise click.UsageError("give either -f FILE or NAME with flags, not both; edit the file instead")
-    try:
-        text = sys.stdin.read(MAX_FILE_BYTES + 1) if str(filename) == "-" else _read(filename)
-        found = [document for document in yaml.safe_load_all(text) if document is not None]
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{filename} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{filename}:{mark.line + 1}" if mark else str(filename)
-        problem = getattr(error, "problem", None) or "not readable"
-        raise CommandError(f"{place}: no valid YAML ({problem})", "Correct the line.") from error
+    found = _parsed(filename, _read(filename))
     if not found:
         raise CommandError(f"{filename} holds no object", f"An example: {command('submit ... --dry-run')} prints one.")
     for number, document in enumerate(found, 1):
@@ -109,11 +101,34 @@ def _documents(name: str | None, filename: Path | None, flags: dict[str, Any]) -
 
 
 def _read(path: Path) -> str:
-    if path.stat().st_size > MAX_FILE_BYTES:
+    """The text of the file, or of stdin for `-`. Raises CommandError when it is no text or far too long for tasks."""
+    try:
+        with contextlib.nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb") as source:
+            content = source.read(MAX_FILE_BYTES + 1)
+        text = content.decode()
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}", "Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{path} cannot be read: it is not UTF-8", "Save it as UTF-8 text.") from error
+    if len(content) > MAX_FILE_BYTES:
         raise CommandError(
             f"{path} is larger than {MAX_FILE_BYTES} bytes", "A manifest of tasks is small; check the name."
         )
-    return path.read_text(encoding="utf-8")
+    return text
+
+
+def _parsed(path: Path, text: str) -> list[Any]:
+    """The documents in it. Raises CommandError naming the line."""
+    try:
+        return [document for document in yaml.safe_load_all(text) if document is not None]
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or "not readable"
+        raise CommandError(f"{place}: no valid YAML ({problem})", "Correct the line.") from error
+    except (ValueError, RecursionError) as error:
+        kind = "a value that is none" if isinstance(error, ValueError) else "nested too deeply"
+        raise CommandError(f"{path}: no valid YAML ({kind})", "Correct it.") from error
 
 
 def _placed(document: Object, cluster: Cluster, filename: Path | None) -> Object:

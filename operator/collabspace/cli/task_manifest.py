@@ -82,8 +82,9 @@ def _datasets(choices: Sequence[DatasetChoice], own: str) -> list[Object]:
     labels = Counter(entry["name"] for entry in found)
     for label, count in labels.items():
         if count > 1 or not is_name(label):
+            what = f"does not tell {count} datasets apart" if count > 1 else "is longer than 63 characters"
             remedy = "Give each a name of its own: --dataset LABEL=NAMESPACE/NAME."
-            raise CommandError(f"the name {label} within the task does not tell {count} datasets apart", remedy)
+            raise CommandError(f"the name {label} within the task {what}", remedy)
     return found
 
 
@@ -103,11 +104,15 @@ def check(document: Object, catalogue: Catalogue) -> None:
         raise CommandError(
             f"submit takes a {names.API_VERSION} CollabTask, not {found}", "Use kubectl apply for the rest."
         )
-    metadata = document.get("metadata")
-    name = str(metadata.get("name") or "") if isinstance(metadata, dict) else ""
+    given = document.get("metadata")
+    metadata = given if isinstance(given, dict) else {}
+    name = str(metadata.get("name") or "")
     if not is_name(name) or len(name) > MAX_NAME:
         what = f"metadata.name is {name[:80]!r}"
         raise CommandError(what, f"Use lower-case letters, digits and hyphens, at most {MAX_NAME}.")
+    if not is_name(str(metadata.get("namespace"))):
+        what = f"task {name}: metadata.namespace is {str(metadata.get('namespace'))[:80]!r}"
+        raise CommandError(what, "Use lower-case letters, digits and hyphens, at most 63.")
     _refuse_floats(name, document.get("spec"))
     try:
         spec = TaskSpec.model_validate(document.get("spec"))

@@ -187,6 +187,18 @@ async def test_a_task_that_is_not_there_is_named(lab: str, chief: Person) -> Non
         assert f"collabtask nobody not found in namespace {lab}" in result.stderr
 
 
+async def test_a_task_without_a_pod_has_no_log_and_says_where_to_look(
+    lab: str, chief: Person, admin: KubeClient
+) -> None:
+    await make_task(admin, lab, "x")
+    await set_state(admin, lab, "x", "WaitingForQuota", Accepted="True")
+    result = await chief.collab("logs", "x", "-n", lab)
+    assert result.exit_code == 1
+    assert "task x has no pod (Waiting, WaitingForQuota)" in result.stderr
+    assert f"kubectl collab why x -n {lab}" in result.stderr
+    assert "attempt 3 of task x has no pod" in (await chief.collab("logs", "x", "-n", lab, "--attempt", "3")).stderr
+
+
 # Why
 
 

@@ -32,7 +32,6 @@ WITHOUT_ADVICE = {
     "Verified",
     "Healthy",
     "NoVersion",
-    "Suspended",
     "NotSupported",
 }
 

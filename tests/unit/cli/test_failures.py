@@ -161,6 +161,21 @@ def test_a_manifest_that_is_no_yaml_names_file_and_line(tmp_path: Path, text: st
     assert f"{path}:1: no valid YAML" in result.stderr
 
 
+@pytest.mark.parametrize("text", ["[" * 5000, "a: " + "9" * 5000, "a: 2026-13-45"])
+def test_a_manifest_that_breaks_the_reader_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "task.yaml"
+    path.write_text(text)
+    result = collab("submit", "-f", str(path))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"error: {path}: no valid YAML")
+
+
+def test_a_manifest_as_large_as_data_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "task.yaml"
+    path.write_text("# " + "x" * (4 << 20))
+    assert "is larger than" in collab("submit", "-f", str(path)).stderr
+
+
 @pytest.mark.parametrize("text", ["", "---\n---\n", "7", "- a"])
 def test_a_manifest_without_an_object_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "task.yaml"

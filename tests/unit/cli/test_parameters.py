@@ -30,6 +30,7 @@ def test_anything_else_is_no_duration(text: str) -> None:
         ("hospital-a/notes", DatasetChoice("hospital-a", "notes")),
         ("hospital-a/notes:evaluate", DatasetChoice("hospital-a", "notes", "Evaluate")),
         ("notes:Train@" + DIGEST, DatasetChoice(None, "notes", "Train", DIGEST)),
+        ("a=hospital-a/notes:train", DatasetChoice("hospital-a", "notes", "Train", None, "a")),
         ("a/notes@" + DIGEST, DatasetChoice("a", "notes", "Train", DIGEST)),
     ],
 )
@@ -38,7 +39,8 @@ def test_a_dataset_may_say_namespace_role_and_digest(text: str, choice: DatasetC
 
 
 @pytest.mark.parametrize(
-    "text", ["", "/notes", "a/", "a/b/c", "a b", "notes:", "notes@", "notes@sha256:12", "../x", "A/b"]
+    "text",
+    ["", "/notes", "a/", "a/b/c", "a b", "notes:", "notes@", "notes@sha256:12", "=notes", "A=notes", "../x", "A/b"],
 )
 def test_a_dataset_that_cannot_be_meant_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter):

@@ -66,6 +66,17 @@ def test_datasets_of_one_name_are_told_apart_by_their_owner(references: list[str
     assert [each["name"] for each in built(datasets=datasets)["datasets"]] == labels
 
 
+def test_a_label_that_was_given_stands() -> None:
+    datasets = [DatasetChoice("a", "notes", label="first"), DatasetChoice("b", "notes", label="second")]
+    assert [each["name"] for each in built(datasets=datasets)["datasets"]] == ["first", "second"]
+
+
+def test_a_name_that_grows_too_long_asks_for_a_label() -> None:
+    datasets = [DatasetChoice(owner, name) for owner in ("a" * 40, "b") for name in ("n" * 40, "m")]
+    with pytest.raises(CommandError, match="longer than 63 characters"):
+        built(datasets=datasets)
+
+
 def test_the_same_dataset_twice_is_refused() -> None:
     with pytest.raises(CommandError, match="does not tell 2 datasets apart"):
         built(datasets=NOTES * 2)
@@ -135,6 +146,8 @@ def test_all_problems_are_named_at_once() -> None:
         {"kind": "Pod", "apiVersion": "v1"},
         raw_task() | {"apiVersion": "collabspace.io/v2"},
         raw_task() | {"metadata": 3},
+        raw_task() | {"metadata": {"name": "x"}},
+        raw_task() | {"metadata": {"name": "x", "namespace": "../../secrets"}},
         raw_task() | {"spec": None},
         raw_task("a.b"),
         raw_task("a" * 51),
