@@ -170,11 +170,15 @@ async def _show(
 
     from collabspace.cli.drawing import console, live_tasks
 
-    headers = task_rows.headers(everywhere=everywhere, live=True)
-    with Live(console=console(), refresh_per_second=4) as live:
+    headers = task_rows.live_headers(everywhere=everywhere)
+    screen = console()
+    with Live(console=screen, refresh_per_second=4) as live:
 
         def redraw(board: Board) -> None:
-            rows = task_rows.table_rows(board.ordered, board.feeds, clock.now(), everywhere=everywhere)
+            rows = [
+                task_rows.live_row(task, board.feeds.get(task_rows.key_of(task)), screen.width, everywhere=everywhere)
+                for task in board.ordered
+            ]
             live.update(live_tasks(headers, rows, board.note))
 
         return await _follow(cluster, selections, redraw, done)

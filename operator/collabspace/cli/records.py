@@ -8,7 +8,7 @@ import click
 
 from collabspace.api import names
 from collabspace.cli.broker import answers_explained, connect
-from collabspace.cli.cluster import run
+from collabspace.cli.cluster import Cluster, run
 from collabspace.cli.errors import CommandError
 from collabspace.cli.options import Where
 from collabspace.cli.output import Cell, nothing_found, plain, print_document, print_table, short, size
@@ -89,17 +89,15 @@ def record_row(record: LedgerRecord, *, wide: bool = False) -> tuple[Cell, ...]:
 
 def verify(where: Where, dataset: str | None, output: str | None) -> None:
     """Prints the verdict on every chain in sight, or on that of the dataset. Raises CommandError when one is broken."""
-    uid = ""
-    if dataset:
-        found = run(where, lambda cluster: cluster.find(names.SHARED_DATASETS, dataset))
-        uid = str(found["metadata"]["uid"])
+    found = run(where, lambda cluster: _datasets(cluster, dataset))
     with connect(where, names.READER_ACCOUNT) as client, answers_explained():
         verdict = client.verify_ledger()
-    chains = [chain for chain in verdict.chains if not uid or chain.chain == uid]
+    chains = [chain for chain in verdict.chains if dataset is None or chain.chain in found]
     if output:
         print_document([chain.model_dump(mode="json", by_alias=True) for chain in chains], output)
     elif chains:
-        print_table(("CHAIN", "RECORDS", "VERDICT", "HEAD"), [_chain_row(chain) for chain in chains])
+        rows = [_chain_row(chain, found.get(chain.chain, "-")) for chain in chains]
+        print_table(("DATASET", "CHAIN", "RECORDS", "VERDICT", "HEAD"), rows)
     elif dataset:
         click.echo(f"Dataset {dataset} has no record yet: nobody asked for it and nothing was pushed.", err=True)
     broken = [chain for chain in chains if not chain.ok]
@@ -110,6 +108,15 @@ def verify(where: Where, dataset: str | None, output: str | None) -> None:
         )
 
 
-def _chain_row(chain: ChainVerdict) -> tuple[Cell, ...]:
+async def _datasets(cluster: Cluster, only: str | None) -> dict[str, str]:
+    """Names of the namespace's datasets by uid, which names their chains; or of one of them, which must be there."""
+    if only:
+        items = [await cluster.find(names.SHARED_DATASETS, only)]
+    else:
+        items = await cluster.every(names.SHARED_DATASETS)
+    return {item["metadata"]["uid"]: item["metadata"]["name"] for item in items}
+
+
+def _chain_row(chain: ChainVerdict, dataset: str) -> tuple[Cell, ...]:
     verdict: Cell = ("intact", "green") if chain.ok else (f"BROKEN: {chain.problem or ''}", "bold red")
-    return chain.chain, str(chain.records), verdict, chain.head[:12]
+    return dataset, chain.chain, str(chain.records), verdict, chain.head[:12]

@@ -64,10 +64,10 @@ def heading(report: Report) -> list[str]:
     run = report.execution
     device = "simulated GPU (ran on the CPU)" if run.simulated_gpu else run.device
     stopped = f", stopped by {run.stopped}" if run.stopped else ""
+    steps = f"{run.steps} of {run.total_steps} steps in " if run.total_steps else ""
     return [
         f"{report.task}, {report.method}, seed {report.seed}: {headline(report)}",
-        f"{run.steps} of {run.total_steps} steps in {span(round(run.seconds))} on {device}, {run.precision}, "
-        f"{run.parameters:,} parameters{stopped}",
+        f"{steps}{span(round(run.seconds))} on {device}, {run.precision}, {run.parameters:,} parameters{stopped}",
     ]
 
 

@@ -1,7 +1,7 @@
 """Tasks as rows and one task as paragraphs: objects in, cells and lines out. Pure."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
 from collabspace.api.task import CollabTask, TaskMetric
 from collabspace.cli.glyphs import progress_bar, sparkline
@@ -20,6 +20,8 @@ from collabspace.cli.task_state import (
 from collabspace.client.protocol import AttemptFeed
 
 Key = tuple[str, str]
+ROOMY = 120
+"""Columns of a terminal from which on live rows are drawn in full."""
 MARKS = {"done": ("✓", "green"), "now": ("●", "yellow"), "failed": ("✗", "red"), "open": ("○", "dim")}
 
 
@@ -27,37 +29,47 @@ def key_of(task: CollabTask) -> Key:
     return task.metadata.namespace, task.metadata.name
 
 
-def headers(*, everywhere: bool = False, wide: bool = False, live: bool = False) -> list[str]:
+def headers(*, everywhere: bool = False, wide: bool = False) -> list[str]:
     """Headers for `row` with the same flags."""
     names = ["NAMESPACE"] if everywhere else []
     names += ["NAME", "TASK", "METHOD", "STATE", "REASON", "PROGRESS"]
-    names += ["LOSS"] if live else []
     names += ["GPUS", "METRIC", "ATTEMPTS"] if wide else []
     names += ["AGE"]
     return [*names, "MESSAGE"] if wide else names
 
 
-def row(
-    task: CollabTask,
-    now: dt.datetime,
-    feed: AttemptFeed | None = None,
-    *,
-    everywhere: bool = False,
-    wide: bool = False,
-    live: bool = False,
-) -> tuple[Cell, ...]:
-    """One task. `feed` is the broker's live figure, which is newer than the status. `live` draws bar and losses."""
-    state = state_of(task)
+def row(task: CollabTask, now: dt.datetime, *, everywhere: bool = False, wide: bool = False) -> tuple[Cell, ...]:
+    """One task in a list."""
     cells: list[Cell] = [task.metadata.namespace] if everywhere else []
-    cells += [task.metadata.name, task.spec.task, task.spec.method, (state.value, STYLES[state]), reason_of(task)]
-    done = percent(task, feed)
-    cells.append("" if done is None else progress_bar(done) if live else f"{done} %")
-    if live:
-        cells.append(losses(feed))
+    cells += [task.metadata.name, task.spec.task, task.spec.method, _state(task), reason_of(task)]
+    done = percent(task)
+    cells.append("" if done is None else f"{done} %")
     if wide:
         cells += [str(gpus_of(task)), headline(task), str(max((a.number for a in task.status.attempts), default=0))]
     cells.append(age(task.metadata.creation_timestamp, now))
     return (*cells, message_of(task)) if wide else tuple(cells)
+
+
+def live_headers(*, everywhere: bool = False) -> list[str]:
+    """Headers for `live_row` with the same flag."""
+    return [*(["NAMESPACE"] if everywhere else []), "NAME", "STATE", "REASON", "PROGRESS", "LOSS"]
+
+
+def live_row(
+    task: CollabTask, feed: AttemptFeed | None, width: int = ROOMY, *, everywhere: bool = False
+) -> tuple[Cell, ...]:
+    """One task with its progress and losses drawn, for a terminal of that width; `feed` is the broker's live figure."""
+    bar, line = (20, 32) if width >= ROOMY else (8, 12)
+    done = percent(task, feed)
+    cells: list[Cell] = [task.metadata.namespace] if everywhere else []
+    cells += [task.metadata.name, _state(task), reason_of(task)]
+    cells += ["" if done is None else progress_bar(done, bar), losses(feed, line)]
+    return tuple(cells)
+
+
+def _state(task: CollabTask) -> Cell:
+    state = state_of(task)
+    return (state.value, STYLES[state])
 
 
 def percent(task: CollabTask, feed: AttemptFeed | None = None) -> int | None:
@@ -69,11 +81,11 @@ def percent(task: CollabTask, feed: AttemptFeed | None = None) -> int | None:
     return task.status.progress.percent if task.status.progress else None
 
 
-def losses(feed: AttemptFeed | None) -> str:
-    """The newest loss behind a line of those before it."""
+def losses(feed: AttemptFeed | None, width: int = 32) -> str:
+    """The newest loss behind a line of those before it, at most `width` of them."""
     if feed is None or feed.progress is None:
         return ""
-    line = sparkline([number(text) for text in feed.progress.curve])
+    line = sparkline([number(text) for text in feed.progress.curve], width)
     return f"{line} {feed.progress.loss or ''}".strip()
 
 
@@ -175,13 +187,6 @@ def metric_rows(metrics: Iterable[TaskMetric]) -> list[tuple[Cell, ...]]:
         (each.name, each.value, f"{each.low} to {each.high}" if each.low else "", each.dataset or "all", each.label)
         for each in metrics
     ]
-
-
-def table_rows(
-    tasks: Sequence[CollabTask], feeds: Mapping[Key, AttemptFeed], now: dt.datetime, *, everywhere: bool = False
-) -> list[tuple[Cell, ...]]:
-    """Live rows of several tasks, in the order given."""
-    return [row(task, now, feeds.get(key_of(task)), everywhere=everywhere, live=True) for task in tasks]
 
 
 def progress_line(task: CollabTask, feed: AttemptFeed | None, done: int) -> str:

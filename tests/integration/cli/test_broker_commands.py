@@ -154,8 +154,8 @@ async def test_an_intact_ledger_is_confirmed_and_a_changed_record_is_named(
     await chief.did("push", "notes", str(notes), "-n", hospital)
     await chief.did("pull", "notes", str(notes.parent / "copy"), "-n", hospital)
     fine = await chief.did("ledger", "verify", "notes", "-n", hospital)
-    chain, records, verdict, _ = fine.stdout.splitlines()[1].split()
-    assert (int(records) >= 3, verdict) == (True, "intact")
+    dataset, chain, records, verdict, _ = fine.stdout.splitlines()[1].split()
+    assert (dataset, int(records) >= 3, verdict) == ("notes", True, "intact")
     with sqlite3.connect(broker.state / "broker" / "ledger.db") as ledger:
         changed = ledger.execute(
             "UPDATE access SET claimed_by = 'nobody' WHERE chain = ? AND position = 2", (chain,)

@@ -107,6 +107,11 @@ def test_a_reader_is_told_of_labels_of_one_owner_and_of_dropped_duplicates() -> 
     assert text.endswith("the GPU was simulated")
 
 
+def test_a_model_without_steps_does_not_count_them() -> None:
+    run = a_report().execution.model_dump(by_alias=True) | {"steps": 0, "totalSteps": 0}
+    assert "steps" not in as_text(a_report(execution=run))
+
+
 def test_the_scores_of_one_dataset_are_not_mixed_into_the_pooled_ones() -> None:
     assert "0.111" not in as_text(a_report())
 

@@ -6,6 +6,7 @@ from cli_workplace import NOW, a_task, condition
 from collabspace.api.conditions import Outcome, Reason
 from collabspace.api.run import Progress
 from collabspace.cli import task_rows
+from collabspace.cli.output import aligned
 from collabspace.cli.task_state import State, has_ended, holds_quota, own_message, reason_of, state_of, steps
 from collabspace.client.protocol import AttemptFeed
 
@@ -78,19 +79,28 @@ def test_the_live_figure_of_the_broker_is_newer_than_the_status() -> None:
     assert task_rows.percent(a_task(reason="GrantMissing")) is None
 
 
-def test_a_row_has_a_cell_for_each_header() -> None:
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_a_row_has_a_cell_for_each_header(everywhere: bool) -> None:
     task = a_task(reason="Training")
-    for everywhere in (False, True):
-        for wide in (False, True):
-            for live in (False, True):
-                shape = {"everywhere": everywhere, "wide": wide, "live": live}
-                assert len(task_rows.row(task, NOW, feed(3), **shape)) == len(task_rows.headers(**shape))
+    for wide in (False, True):
+        headers = task_rows.headers(everywhere=everywhere, wide=wide)
+        assert len(task_rows.row(task, NOW, everywhere=everywhere, wide=wide)) == len(headers)
+    headers = task_rows.live_headers(everywhere=everywhere)
+    assert len(task_rows.live_row(task, feed(3), everywhere=everywhere)) == len(headers)
 
 
 def test_a_live_row_draws_progress_and_losses() -> None:
-    cells = task_rows.row(a_task(reason="Training"), NOW, feed(20), live=True)
-    assert "██████████░░░░░░░░░░  50 %" in cells
-    assert "█▃▁ 0.31" in cells
+    cells = task_rows.live_row(a_task(reason="Training"), feed(20))
+    assert cells == ("joint", ("Running", "blue"), "Training", "██████████░░░░░░░░░░  50 %", "█▃▁ 0.31")
+
+
+def test_a_live_row_fits_80_columns() -> None:
+    curve = [str(step) for step in range(60)]
+    progress = Progress(step=60, total_steps=60, loss="0.1234", curve=curve)
+    live = AttemptFeed(task_uid="u", attempt=1, progress=progress)
+    tasks = [a_task("a-and-b", reason=reason) for reason in ("Training", "WaitingForQuota")]
+    rows = [task_rows.live_row(task, live, 80) for task in tasks]
+    assert max(map(len, aligned(task_rows.live_headers(), rows).split("\n"))) <= 80
 
 
 def test_a_line_for_a_pipe_says_state_reason_progress_and_loss() -> None:
