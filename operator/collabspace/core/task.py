@@ -34,6 +34,7 @@ ACCEPTED = Judged("True", Reason.VALID)
 GRANTED = Judged("True", Reason.GRANTED)
 RESERVED = Judged("True", Reason.QUOTA_RESERVED)
 HEALTHY = Judged("False", Reason.HEALTHY)
+TURNS = (ConditionType.STALLED, ConditionType.SUCCEEDED, ConditionType.ADMITTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,17 +270,15 @@ def _plan(
 
 
 def _event(before: TaskStatus, after: TaskStatus, reason: Reason) -> Event | None:
-    """An event only where the task turns: admitted, succeeded, ended or refused for good."""
-    for kind, warning in (
-        (ConditionType.STALLED, True),
-        (ConditionType.SUCCEEDED, False),
-        (ConditionType.ADMITTED, False),
-    ):
-        if status.holds(kind, after.conditions) and not status.holds(kind, before.conditions):
-            condition = status.find(kind, after.conditions)
-            words = condition.message if condition is not None else ""
-            return Event(warning, "Admitted" if kind is ConditionType.ADMITTED else reason.value, words)
-    return None
+    """An event only where the task turns: admitted after a wait, succeeded, ended or refused for good."""
+    turns = {kind: status.holds(kind, after.conditions) and not status.holds(kind, before.conditions) for kind in TURNS}
+    kind = next((kind for kind in TURNS if turns[kind]), None)
+    if kind is None or (kind is ConditionType.ADMITTED and not before.conditions):
+        return None
+    condition = status.find(kind, after.conditions)
+    words = condition.message if condition is not None else ""
+    name = "Admitted" if kind is ConditionType.ADMITTED else reason.value
+    return Event(kind is ConditionType.STALLED, name, words)
 
 
 def _until(moment: dt.datetime | None, now: dt.datetime) -> float | None:

@@ -10,7 +10,7 @@ from collabspace.kube.client import KubeClient, KubeError
 
 STREAM_SECONDS = 45
 RELIST_SECONDS = 600
-BACKOFF_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+BACKOFF_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 GONE = 410
 log = logging.getLogger(__name__)
 

@@ -104,7 +104,12 @@ def test_an_admitted_task_gets_its_job_first_and_its_status_from_the_job() -> No
     assert [(each.name, each.digest) for each in status.datasets] == [("train", digest("one"))]
     assert [(each.number, each.outcome) for each in status.attempts] == [(1, "Running")]
     assert status.start_time == text(NOW)
-    event = plan_of(task(), world(job=job_facts())).event
+
+
+def test_an_admission_is_an_event_only_after_a_wait() -> None:
+    assert plan_of(task(), world(job=job_facts())).event is None
+    waited = after(plan_of(task(), world(verdict=WAITS)))
+    event = plan_of(task(waited), world(job=job_facts())).event
     assert event is not None
     assert (event.reason, event.warning) == ("Admitted", False)
 
