@@ -32,7 +32,7 @@ down: setup ## Stop the demo's cluster and remove its state
 	@$(BIN)/collabspace local down --wipe
 
 test: lint types layers check-generated binaries ## All checks and all tests but benchmarks
-	$(BIN)/pytest tests --ignore tests/bench
+	$(BIN)/pytest tests/unit tests/contract tests/integration tests/trainer tests/e2e
 
 lint: setup ## Style
 	$(BIN)/ruff check .
