@@ -15,7 +15,7 @@ MAX_WORDS = 500
 
 async def inspect(client: KubeClient, facts: JobFacts) -> NotRunning:
     """The cluster's words about the Job's pod, or about why there is none. Raises KubeError."""
-    selector = f"{names.TASK_UID_LABEL}={facts.run.task.uid},{names.ATTEMPT_LABEL}={facts.attempt}"
+    selector = f"{names.TASK_UID_LABEL}={facts.task_uid},{names.ATTEMPT_LABEL}={facts.attempt}"
     pods = await client.list(f"/api/v1/namespaces/{facts.namespace}/pods", {"labelSelector": selector})
     owned = [pod for pod in pods["items"] if _controller(pod) == facts.uid]
     if owned:

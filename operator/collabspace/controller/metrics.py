@@ -61,6 +61,7 @@ STATES = {
     Outcome.GOOD: "Succeeded",
     Outcome.TERMINAL: "Failed",
 }
+ENDED = frozenset({STATES[Outcome.GOOD], STATES[Outcome.TERMINAL]})
 REASONS = {reason.value: reason for reason in Reason}
 
 

@@ -5,6 +5,7 @@ import datetime as dt
 from collabspace.api import names, timestamp
 from collabspace.client.protocol import Usage
 from collabspace.controller.broker import Broker
+from collabspace.controller.metrics import ENDED, state_of
 from collabspace.controller.queue import WorkKey
 from collabspace.controller.world import DRAIN, World
 from collabspace.core import quantity
@@ -39,7 +40,10 @@ async def hold_stragglers(client: KubeClient, world: World) -> list[WorkKey]:
 def resend_usage(world: World, broker: Broker) -> None:
     """Usage of attempts that ended lately, once more: the process before may have ended before it could say so."""
     since = clock.now() - RESEND
-    for task in world.tasks.values():
+    for packed in world.tasks.values():
+        if state_of(packed.reason) not in ENDED:
+            continue
+        task = packed.unpack()
         status = task.status
         if not is_final(status) or status.usage is None or not status.attempts or not status.completion_time:
             continue

@@ -58,7 +58,7 @@ class Tasks:
     async def reconcile(self, key: WorkKey) -> None:
         """Raises KubeError when the API server cannot answer; the same pass later is right then."""
         hands, place = self._hands, (key.namespace, key.name)
-        task = hands.world.tasks.get(place)
+        task = hands.world.task(place)
         if task is None or is_final(task.status):
             hands.admissions.drop(place)
             self._refusals.pop(place, None)
@@ -166,8 +166,7 @@ class Tasks:
         if error.status == CONFLICT and error.reason == "AlreadyExists":
             name = creation.job["metadata"]["name"]
             there = await self._hands.client.get(f"{path}/{name}")
-            facts = job.read(there)
-            if facts is not None and facts.run == creation.run:
+            if job.read(there) is not None and job.document(there) == creation.run:
                 return there
             refusal = Refusal(
                 Reason.NAME_CONFLICT,

@@ -3,18 +3,15 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-from collabspace.api import names
 from collabspace.api.dataset import DatasetSpec, DatasetStatus
 from collabspace.api.selection import SelectionSpec, SelectionStatus
-from collabspace.api.task import TaskSpec, TaskStatus
-from collabspace.api.team import Team, parse_team
+from collabspace.controller.facts import NamespaceFacts, PackedTask, read_namespace, read_node
 from collabspace.controller.holdings import Holdings
 from collabspace.controller.metrics import TASKS, state_of
 from collabspace.controller.queue import WorkKey
-from collabspace.core import job, outcome, quantity
+from collabspace.core import job, outcome
 from collabspace.core.admission import Node
 from collabspace.core.observed import (
     AttemptRecord,
@@ -27,20 +24,11 @@ from collabspace.core.observed import (
     ObservedTask,
     PodFacts,
     observe,
-    references,
 )
 from collabspace.kube.cache import Cache
 
 TASK, DATASET, SELECTION, TEAM, ADMISSION, DRAIN = "task", "dataset", "selection", "team", "admission", "drain"
 ADMISSION_KEY = WorkKey(ADMISSION, "", "")
-
-
-@dataclass(frozen=True, slots=True)
-class NamespaceFacts:
-    """`team` is None for a namespace that is no team."""
-
-    uid: str
-    team: Team | None
 
 
 class World:
@@ -49,15 +37,15 @@ class World:
     def __init__(self, wake: Callable[[WorkKey], None]) -> None:
         self._wake = wake
         self._quiet = False
-        self.tasks = Cache[ObservedTask]("CollabTask", lambda raw: observe(raw, TaskSpec, TaskStatus), self._task)
+        self.tasks = Cache[PackedTask]("CollabTask", PackedTask.pack, self._task)
         self.datasets = Cache[ObservedDataset](
             "SharedDataset", lambda raw: observe(raw, DatasetSpec, DatasetStatus), self._dataset
         )
         self.selections = Cache[ObservedSelection](
             "ModelSelection", lambda raw: observe(raw, SelectionSpec, SelectionStatus), self._selection
         )
-        self.namespaces = Cache[NamespaceFacts]("Namespace", _read_namespace, self._namespace)
-        self.nodes = Cache[Node]("Node", _read_node, self._node)
+        self.namespaces = Cache[NamespaceFacts]("Namespace", read_namespace, self._namespace)
+        self.nodes = Cache[Node]("Node", read_node, self._node)
         self.jobs = Cache[JobFacts]("Job", job.read, self._job)
         self.pods = Cache[PodFacts]("Pod", outcome.read_pod, self._pod)
         self.holdings = Holdings()
@@ -83,6 +71,11 @@ class World:
             yield
         finally:
             self._quiet = False
+
+    def task(self, key: Key) -> ObservedTask | None:
+        """The task as last seen."""
+        packed = self.tasks.get(key)
+        return packed.unpack() if packed is not None else None
 
     def dataset(self, key: Key) -> Dataset | None:
         """The dataset with its versions: the broker's word where there is one, else what the status says."""
@@ -145,20 +138,21 @@ class World:
         for key in keys:
             self._wake(WorkKey(kind, *key))
 
-    def _task(self, key: Key, before: ObservedTask | None, after: ObservedTask | None) -> None:
+    def _task(self, key: Key, before: PackedTask | None, after: PackedTask | None) -> None:
         if before is not None:
-            TASKS.labels(key[0], state_of(before.status.reason)).dec()
+            TASKS.labels(key[0], state_of(before.reason)).dec()
         if after is not None:
-            TASKS.labels(key[0], state_of(after.status.reason)).inc()
-        old, new = references(before.spec if before else None), references(after.spec if after else None)
+            TASKS.labels(key[0], state_of(after.reason)).inc()
+        old = before.references if before is not None else frozenset()
+        new = after.references if after is not None else frozenset()
         for reference in old - new:
             _discard(self._tasks_by_dataset, reference, key)
         for reference in new - old:
             self._tasks_by_dataset[reference].add(key)
-        if before is not None and (after is None or after.meta.uid != before.meta.uid):
-            self._forget(before.meta.uid)
+        if before is not None and (after is None or after.uid != before.uid):
+            self._forget(before.uid)
         if after is not None:
-            self.tasks_by_uid[after.meta.uid] = key
+            self.tasks_by_uid[after.uid] = key
             self._tasks_by_namespace[key[0]].add(key)
         else:
             _discard(self._tasks_by_namespace, key[0], key)
@@ -205,7 +199,7 @@ class World:
         facts = after or before
         if facts is None:
             return
-        uid = facts.run.task.uid
+        uid = facts.task_uid
         if after is None:
             self._job_deleted(key[0], facts)
         else:
@@ -220,7 +214,7 @@ class World:
         self.wake_task(uid)
 
     def _job_deleted(self, namespace: str, facts: JobFacts) -> None:
-        uid = facts.run.task.uid
+        uid = facts.task_uid
         if self.holdings.active(uid):
             # Its pod may still be stopping; the quota is free when that is over.
             self._wake(WorkKey(DRAIN, namespace, uid))
@@ -253,7 +247,7 @@ class World:
             self._forget_job(facts)
 
     def _forget_job(self, facts: JobFacts) -> None:
-        self._jobs_by_task.pop(facts.run.task.uid, None)
+        self._jobs_by_task.pop(facts.task_uid, None)
         self._task_of_job.pop(facts.uid, None)
         self._pods_by_job.pop(facts.uid, None)
 
@@ -268,20 +262,3 @@ def _discard(index: dict[Any, set[Key]], key: Any, member: Key) -> None:
         members.discard(member)
         if not members:
             del index[key]
-
-
-def _read_namespace(raw: dict[str, Any]) -> NamespaceFacts:
-    meta = raw["metadata"]
-    is_team = (meta.get("labels") or {}).get(names.TEAM_LABEL) == "true"
-    team = parse_team(meta["name"], meta["uid"], meta.get("annotations") or {}) if is_team else None
-    return NamespaceFacts(meta["uid"], team)
-
-
-def _read_node(raw: dict[str, Any]) -> Node:
-    offered = raw["status"]["allocatable"]
-    amount = quantity.amount(
-        cpu=offered.get("cpu", "0"), memory=offered.get("memory", "0"), gpu=offered.get(names.GPU_RESOURCE, "0")
-    )
-    ready = any(each["type"] == "Ready" and each["status"] == "True" for each in raw["status"].get("conditions") or ())
-    usable = ready and not (raw.get("spec") or {}).get("unschedulable", False)
-    return Node(raw["metadata"]["name"], amount, usable)

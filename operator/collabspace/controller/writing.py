@@ -13,9 +13,9 @@ from collabspace.controller.world import DATASET, SELECTION, TASK, World
 from collabspace.core.observed import Observed
 from collabspace.core.plan import Plan
 from collabspace.core.status import MINOR_SECONDS, is_minor
-from collabspace.kube.cache import Cache
 from collabspace.kube.client import KubeClient
 from collabspace.kube.status import StatusWriter, Write
+from collabspace.kube.watch import Sink
 
 CONFLICT_SECONDS = 0.2
 REFUSED_SECONDS = 300.0
@@ -39,7 +39,7 @@ class Statuses:
         key: WorkKey,
         observed: Observed[Spec, Status],
         plan: Plan[Status],
-        cache: Cache[Observed[Spec, Status]],
+        sink: Sink,
         written: Callable[[], None] = lambda: None,
     ) -> None:
         """Writes `plan.status` if it is due and calls `written` when the API server has it. Raises KubeError."""
@@ -50,7 +50,7 @@ class Statuses:
             if due_in > 0 and is_minor(observed.status, plan.status):
                 requeue = min(due_in, requeue if requeue is not None else due_in)
             else:
-                requeue = await self._write(key, observed, plan.status, cache, written, requeue)
+                requeue = await self._write(key, observed, plan.status, sink, written, requeue)
         self._queue.later(key, requeue)
 
     async def _write(
@@ -58,7 +58,7 @@ class Statuses:
         key: WorkKey,
         observed: Observed[Spec, Status],
         status: Status,
-        cache: Cache[Observed[Spec, Status]],
+        sink: Sink,
         written: Callable[[], None],
         requeue: float | None,
     ) -> float | None:
@@ -70,7 +70,7 @@ class Statuses:
         if answer.object is not None:
             self._written[key] = asyncio.get_running_loop().time()
             with self._world.quietly():
-                cache.apply("MODIFIED", answer.object)
+                sink.apply("MODIFIED", answer.object)
             written()
         return requeue
 

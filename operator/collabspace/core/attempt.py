@@ -17,7 +17,6 @@ PATIENCE_SECONDS = 30
 PROGRESS_STEP = 10
 PROGRESS_SECONDS = 60
 MAX_ATTEMPTS = 10
-MODEL = "modelFrom"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +88,7 @@ def ended(before: TaskStatus, job: JobFacts | None, end: End, now: dt.datetime) 
 
 
 def _pinned(before: TaskStatus, job: JobFacts) -> TaskStatus:
-    training = job.run.training
-    pinned = [PinnedDataset(name=each.name, digest=each.digest) for each in training.datasets]
-    if training.initial_model is not None:
-        pinned.append(PinnedDataset(name=MODEL, digest=training.initial_model.digest))
+    pinned = [PinnedDataset(name=name, digest=digest) for name, digest in job.pinned]
     return before.model_copy(update={"datasets": pinned, "start_time": before.start_time or job.created})
 
 

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from collabspace.api import names
 from collabspace.api.run import (
     BROKER_CA_VARIABLE,
@@ -33,6 +31,8 @@ TOKEN_FOLDER = "/var/run/secrets/collabspace.io/broker"
 TOKEN_SECONDS = 600
 GRACE_SECONDS = 60
 KIND = "CollabTask"
+# Under this name the version of the weights stands among the pinned ones; no dataset can have it.
+MODEL = "modelFrom"
 COMMAND = ["collabspace-trainer", "train"]
 
 
@@ -194,8 +194,7 @@ def read(raw: Mapping[str, Any]) -> JobFacts | None:
         owner = next(each for each in meta.get("ownerReferences") or () if each.get("controller"))
         pod = raw["spec"]["template"]["spec"]
         (container,) = pod["containers"]
-        text = next(each["value"] for each in container["env"] if each["name"] == RUN_VARIABLE)
-        run = RunDocument.model_validate_json(text)
+        run = document(raw)
         limits = container["resources"]["limits"]
         amount = quantity.amount(cpu=limits["cpu"], memory=limits["memory"], gpu=limits.get(names.GPU_RESOURCE, "0"))
         agreed = (
@@ -209,19 +208,31 @@ def read(raw: Mapping[str, Any]) -> JobFacts | None:
             and not pod.get("initContainers")
         )
         return _facts(meta, raw.get("status") or {}, run, amount) if agreed else None
-    except (KeyError, IndexError, TypeError, StopIteration, ValueError, ValidationError):
+    except (KeyError, IndexError, TypeError, StopIteration, ValueError, AttributeError):
         return None
+
+
+def document(raw: Mapping[str, Any]) -> RunDocument:
+    """The run document of a Job. Raises KeyError, TypeError, StopIteration or ValueError when it has none."""
+    (container,) = raw["spec"]["template"]["spec"]["containers"]
+    text = next(each["value"] for each in container["env"] if each["name"] == RUN_VARIABLE)
+    return RunDocument.model_validate_json(text)
 
 
 def _facts(meta: Mapping[str, Any], status: Mapping[str, Any], run: RunDocument, amount: quantity.Amount) -> JobFacts:
     ended = {each["type"]: each for each in status.get("conditions") or () if each.get("status") == "True"}
     end = ended.get("Complete") or ended.get("Failed")
+    pinned = [(each.name, each.digest) for each in run.training.datasets]
+    if run.training.initial_model is not None:
+        pinned.append((MODEL, run.training.initial_model.digest))
     return JobFacts(
         namespace=meta["namespace"],
         name=meta["name"],
         uid=meta["uid"],
         task=run.task.name,
-        run=run,
+        task_uid=run.task.uid,
+        attempt=run.execution.attempt,
+        pinned=tuple(pinned),
         amount=amount,
         created=meta["creationTimestamp"],
         ready=bool(status.get("ready")),

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from collabspace.api.dataset import DatasetSpec, DatasetStatus, DatasetUsage, Version
 from collabspace.api.manifest import DatasetFormat
 from collabspace.api.resource import ObjectMeta
-from collabspace.api.run import EndRecord, Progress, RunDocument
+from collabspace.api.run import EndRecord, Progress
 from collabspace.api.selection import SelectionSpec, SelectionStatus
 from collabspace.api.task import TaskSpec, TaskStatus
 from collabspace.core.quantity import Amount
@@ -108,23 +108,21 @@ class AttemptRecord:
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
-    """One of our Jobs, read back. Its run document is the record of what was admitted."""
+    """One of our Jobs, read back. `pinned` (name within the task, digest) is the record of what was admitted."""
 
     namespace: str
     name: str
     uid: str
     task: str
-    run: RunDocument
+    task_uid: str
+    attempt: int
+    pinned: tuple[tuple[str, str], ...]
     amount: Amount
     created: str
     ready: bool
     finished: bool
     finished_time: str | None
     failure: str
-
-    @property
-    def attempt(self) -> int:
-        return self.run.execution.attempt
 
 
 @dataclass(frozen=True, slots=True)

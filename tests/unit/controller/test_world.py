@@ -137,7 +137,7 @@ def test_our_own_write_is_known_at_once_and_wakes_nobody(heard: Heard) -> None:
         heard.world.tasks.apply("MODIFIED", task("one", A, B, 2) | {"status": {"reason": "Training"}})
     heard.world.tasks.apply("MODIFIED", task("one", A, B, 2) | {"status": {"reason": "Training"}})
     assert heard.keys() == set()
-    known = heard.world.tasks.get((A, "one"))
+    known = heard.world.task((A, "one"))
     assert known is not None
     assert known.status.reason == "Training"
 

@@ -99,7 +99,8 @@ def test_what_was_built_is_read_back_whole() -> None:
     facts = job_facts()
     assert (facts.task, facts.attempt, facts.amount) == ("task", 1, Amount(1, 2000, 4 * 2**30))
     assert not (facts.ready or facts.finished)
-    assert facts.run == document(job_body())
+    assert facts.pinned == (("train", digest("one")),)
+    assert job.document(job_body()) == document(job_body())
 
 
 @pytest.mark.parametrize(
