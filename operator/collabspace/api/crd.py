@@ -56,7 +56,7 @@ KINDS = (
             Column("Ready", condition("Ready")),
             Column("Records", ".status.currentVersion.records", "integer"),
             Column("Bytes", ".status.currentVersion.bytes", "integer", 1),
-            Column("Grants", ".spec.grants[*].namespace"),
+            Column("Grants", ".status.activeGrants", "integer"),
             Column("Reads", ".status.usage.reads", "integer"),
             Column("Version", ".status.currentVersion.digest", priority=1),
             Column("Age", ".metadata.creationTimestamp", "date"),

@@ -183,6 +183,7 @@ class DatasetStatus(Part):
     grants: list[GrantStatus] = Field(
         default=[], max_length=256, description="State of each grant.", json_schema_extra=map_list("name")
     )
+    active_grants: int = Field(default=0, ge=0, le=256, description="Number of grants in force.")
     usage: DatasetUsage | None = Field(default=None, description="Flushed at most once a minute.")
 
 

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Mapping
 
 from collabspace.api.conditions import DATASET_CONDITIONS, ConditionType, Reason
-from collabspace.api.dataset import DatasetStatus, GrantStatus
+from collabspace.api.dataset import DatasetStatus, GrantState, GrantStatus
 from collabspace.core import grants, status
 from collabspace.core.observed import DatasetRecord, ObservedDataset
 from collabspace.core.plan import Plan
@@ -28,15 +28,12 @@ def decide_dataset(
         }
         return _plan(before, before.model_copy(update=update | {"observed_generation": generation}), None)
     given = dataset.spec.grants
-    after = before.model_copy(
-        update={
-            "observed_generation": generation,
-            "grants": [
-                GrantStatus(name=each.name, namespace=each.namespace, state=grants.state(each, namespaces, now))
-                for each in given
-            ],
-        }
-    )
+    states = [
+        GrantStatus(name=each.name, namespace=each.namespace, state=grants.state(each, namespaces, now))
+        for each in given
+    ]
+    active = sum(each.state is GrantState.ACTIVE for each in states)
+    after = before.model_copy(update={"observed_generation": generation, "grants": states, "active_grants": active})
     if record is not None:
         versions = list(record.versions[:3])
         after = after.model_copy(

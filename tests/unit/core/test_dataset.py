@@ -50,10 +50,12 @@ def test_each_grant_has_its_state_and_the_next_end_is_waited_for() -> None:
         ("b", "NamespaceMissing"),
         ("c", "Active"),
     ]
+    assert plan.status.active_grants == 2
     assert plan.requeue_after == 30
     later = decide_dataset(observed_dataset(grants=grants, status=plan.status), RECORD, UIDS, at(30)).status
     assert later is not None
     assert later.grants[2].state == "Expired"
+    assert later.active_grants == 1
 
 
 @pytest.mark.parametrize("spec", [None, {"format": "Pictures"}, {"format": "Tabular", "grants": "all"}])
