@@ -1,6 +1,7 @@
 """What a new process must catch up on that no watch tells it."""
 
 import datetime as dt
+from typing import Any
 
 from collabspace.api import names, timestamp
 from collabspace.client.protocol import Usage
@@ -20,21 +21,24 @@ RUNNING = {"labelSelector": names.TASK_UID_LABEL, "fieldSelector": "status.phase
 async def hold_stragglers(client: KubeClient, world: World) -> list[WorkKey]:
     """Pods of deleted Jobs that still stop hold quota until they are gone; the keys that watch over them."""
     found = []
-    for pod in (await client.list("/api/v1/pods", RUNNING))["items"]:
-        meta = pod["metadata"]
-        uid = meta["labels"][names.TASK_UID_LABEL]
-        if world.holdings.active(uid):
-            continue
-        limits = pod["spec"]["containers"][0].get("resources", {}).get("limits") or {}
-        try:
-            amount = quantity.amount(
-                cpu=limits.get("cpu", "0"), memory=limits.get("memory", "0"), gpu=limits.get(names.GPU_RESOURCE, "0")
-            )
-        except ValueError:
-            continue
-        world.holdings.hold(uid, meta["namespace"], amount)
-        found.append(WorkKey(DRAIN, meta["namespace"], uid))
+    async for page in client.pages("/api/v1/pods", RUNNING):
+        for pod in page["items"]:
+            uid = pod["metadata"]["labels"][names.TASK_UID_LABEL]
+            if not world.holdings.active(uid):
+                namespace = pod["metadata"]["namespace"]
+                world.holdings.hold(uid, namespace, _amount(pod))
+                found.append(WorkKey(DRAIN, namespace, uid))
     return found
+
+
+def _amount(pod: dict[str, Any]) -> quantity.Amount:
+    """What the pod's container may use; nothing when it does not say so, as a pod that is not ours may not."""
+    limits = pod["spec"]["containers"][0].get("resources", {}).get("limits") or {}
+    gpu = limits.get(names.GPU_RESOURCE, "0")
+    try:
+        return quantity.amount(cpu=limits.get("cpu", "0"), memory=limits.get("memory", "0"), gpu=gpu)
+    except ValueError:
+        return quantity.Amount()
 
 
 def resend_usage(world: World, broker: Broker) -> None:

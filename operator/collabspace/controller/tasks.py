@@ -27,6 +27,8 @@ from collabspace.kube.client import KubeClient, KubeError
 
 REFUSAL_SECONDS = 30.0
 INSPECTION_SECONDS = 25.0
+# In a burst many pods are late for no other reason than the burst: looking at each would make it worse.
+LOOK_SECONDS = 0.2
 FORBIDDEN, NOT_FOUND, CONFLICT = 403, 404, 409
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class Tasks:
         self._hands = hands
         self._refusals: dict[Key, tuple[Refusal, float]] = {}
         self._looks: dict[str, tuple[NotRunning, float]] = {}
+        self._next_look = 0.0
 
     async def reconcile(self, key: WorkKey) -> None:
         """Raises KubeError when the API server cannot answer; the same pass later is right then."""
@@ -186,11 +189,12 @@ class Tasks:
         return refusal if asyncio.get_running_loop().time() < until else None
 
     async def _look(self, facts: JobFacts) -> bool:
-        """Looks at the Job's pods unless that was done just now; whether there is news."""
+        """Looks at the Job's pods, unless that was done just now or others were; whether there is news."""
         now = asyncio.get_running_loop().time()
         known = self._looks.get(facts.uid)
-        if known is not None and now - known[1] < INSPECTION_SECONDS:
+        if (known is not None and now - known[1] < INSPECTION_SECONDS) or now < self._next_look:
             return False
+        self._next_look = now + LOOK_SECONDS
         found = await inspect(self._hands.client, facts)
         self._looks[facts.uid] = (found, now)
         return known is None or known[0] != found

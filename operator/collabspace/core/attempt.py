@@ -42,9 +42,18 @@ def running(before: TaskStatus, job: JobFacts | None, found: NotRunning | None, 
         return Running(Judged("False", Reason.STARTING), look_again=PATIENCE_SECONDS - age)
     again = min(300.0, max(PATIENCE_SECONDS, age / 2))
     if found is None:
-        return Running(Judged("False", Reason.STARTING), inspect=True, look_again=again)
+        return Running(_as_it_stood(before), inspect=True, look_again=again)
     reason = Reason.IMAGE_PULL_FAILED if found.image else Reason.PODS_PENDING
     return Running(Judged("False", reason, found.words), inspect=True, look_again=again)
+
+
+def _as_it_stood(before: TaskStatus) -> Judged:
+    """Before anybody has looked, what was found the last time still counts."""
+    known = status.find(ConditionType.RUNNING, before.conditions)
+    for reason in (Reason.PODS_PENDING, Reason.IMAGE_PULL_FAILED):
+        if known is not None and known.reason == reason:
+            return Judged("False", reason, known.message)
+    return Judged("False", Reason.STARTING)
 
 
 def ongoing(before: TaskStatus, job: JobFacts | None, record: AttemptRecord | None, now: dt.datetime) -> TaskStatus:

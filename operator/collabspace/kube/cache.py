@@ -2,7 +2,7 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -64,16 +64,11 @@ class Cache(Generic[T]):
         else:
             self._put(key, uid, version, raw)
 
-    def replace(self, items: Iterable[dict[str, Any]], resource_version: str) -> None:
-        """A whole list as of `resource_version`: what is not in it is gone, unless it is newer than the list."""
-        seen: set[Key] = set()
-        for raw in items:
-            key, uid, version = _identity(raw)
-            seen.add(key)
-            self._put(key, uid, version, raw)
+    def retain(self, keys: Set[Key], resource_version: str) -> None:
+        """The end of a list as of `resource_version`: what was not in it is gone, unless it is newer than the list."""
         taken = _number(resource_version)
         for key, entry in list(self._entries.items()):
-            if key not in seen and entry.version <= taken:
+            if key not in keys and entry.version <= taken:
                 self._forget(key, entry.uid)
 
     def _put(self, key: Key, uid: str, version: int, raw: dict[str, Any]) -> None:

@@ -86,15 +86,22 @@ class KubeClient:
         return await self._request("DELETE", path, body)
 
     async def list(self, path: str, params: Mapping[str, str] | None = None) -> Object:
-        """A whole list, read in pages of 500. `items` is complete; `metadata.resourceVersion` starts a watch."""
+        """A whole list. `items` is complete; `metadata.resourceVersion` starts a watch."""
         items: list[Object] = []
+        page: Object = {}
+        async for page in self.pages(path, params):
+            items.extend(page["items"])
+        return {**page, "items": items}
+
+    async def pages(self, path: str, params: Mapping[str, str] | None = None) -> AsyncIterator[Object]:
+        """A whole list in pages of 500, all of one resourceVersion: for lists that are better not held at once."""
         page_params = {**(params or {}), "limit": "500"}
         while True:
             page = await self._request("GET", path, params=page_params)
-            items.extend(page.get("items") or [])
+            yield {**page, "items": page.get("items") or []}
             token = page.get("metadata", {}).get("continue")
             if not token:
-                return {**page, "items": items}
+                return
             page_params["continue"] = token
 
     async def watch(

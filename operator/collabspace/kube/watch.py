@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Protocol
 
+from collabspace.kube.cache import Key
 from collabspace.kube.client import KubeClient, KubeError
 
 STREAM_SECONDS = 45
@@ -18,9 +19,9 @@ log = logging.getLogger(__name__)
 class Sink(Protocol):
     """Who is told; kube.cache.Cache is one."""
 
-    def replace(self, items: Iterable[dict[str, Any]], resource_version: str) -> None: ...
-
     def apply(self, kind: str | None, raw: dict[str, Any]) -> None: ...
+
+    def retain(self, keys: Set[Key], resource_version: str) -> None: ...
 
 
 class Backoff:
@@ -93,9 +94,15 @@ class Watch:
 
     async def list(self) -> str:
         """One full list into the sink; the version from which a watch goes on. Raises KubeError."""
-        listing = await self._client.list(self._path, self._params)
-        version = str(listing["metadata"]["resourceVersion"])
-        self._sink.replace(listing["items"], version)
+        version, seen = "", set[Key]()
+        async for page in self._client.pages(self._path, self._params):
+            version = str(page["metadata"]["resourceVersion"])
+            for raw in page["items"]:
+                meta = raw["metadata"]
+                seen.add((meta.get("namespace") or "", meta["name"]))
+                self._sink.apply(None, raw)
+            self.life.served()
+        self._sink.retain(seen, version)
         self.life.served()
         self.synced.set()
         return version

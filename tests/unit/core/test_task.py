@@ -207,6 +207,8 @@ def test_a_job_without_a_pod_is_looked_at_after_half_a_minute_and_explained() ->
     assert (told.reason, read(told, ConditionType.RUNNING)) == ("PodsPending", ("False", "PodsPending"))
     pull = NotRunning(True, "ErrImagePull")
     assert after(plan_of(task(told), world(job=job_facts(), not_running=pull), 40)).reason == "ImagePullFailed"
+    restarted = plan_of(task(told), world(job=job_facts()), 50)
+    assert (restarted.status, restarted.inspect) == (None, True)
 
 
 def test_a_pod_that_ran_is_not_called_starting_again() -> None:
