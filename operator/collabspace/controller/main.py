@@ -126,6 +126,7 @@ async def _run(settings: OperatorSettings, access: config.Access, client: KubeCl
         for number in range(settings.workers):
             parts.start(f"worker-{number}", reconciler.work())
         parts.start("relist", _relist(client, world))
+        await asyncio.sleep(0)  # the monitor's first figures are there before anybody is told that we are ready
         health.ready = True
         log.info("ready: %d tasks, %d datasets, %d Jobs", len(world.tasks), len(world.datasets), len(world.jobs))
         parts.start("kopf", _kopf(access, world, pulse))
@@ -203,15 +204,17 @@ async def _monitor(watches: list[Watch], pulse: frame.Pulse, health: Health) -> 
     loop = asyncio.get_running_loop()
     lives = {watch.name: watch.life for watch in watches}
     lives |= {name: pulse.lives[path] for name, path in KOPF_PATHS.items()}
+    late = 0.0
     while True:
-        before = loop.time()
-        await asyncio.sleep(TICK_SECONDS)
         health.beat = time.monotonic()
-        metrics.LOOP_LAG.set(max(0.0, loop.time() - before - TICK_SECONDS))
+        metrics.LOOP_LAG.set(late)
         for name, life in lives.items():
             metrics.STALENESS.labels(name).set(life.age())
             if life.silence() > DEAF_SECONDS:
                 raise DeafError(f"the watch of {name} showed no sign of life for {life.silence():.0f} s")
+        before = loop.time()
+        await asyncio.sleep(TICK_SECONDS)
+        late = max(0.0, loop.time() - before - TICK_SECONDS)
 
 
 if __name__ == "__main__":
