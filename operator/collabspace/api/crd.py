@@ -54,6 +54,7 @@ KINDS = (
         columns=(
             Column("Format", ".spec.format"),
             Column("Ready", condition("Ready")),
+            Column("Reason", condition("Ready", "reason"), priority=1),
             Column("Records", ".status.currentVersion.records", "integer"),
             Column("Bytes", ".status.currentVersion.bytes", "integer", 1),
             Column("Grants", ".status.activeGrants", "integer"),
@@ -61,6 +62,7 @@ KINDS = (
             Column("Version", ".status.currentVersion.digest", priority=1),
             Column("Age", ".metadata.creationTimestamp", "date"),
         ),
+        root_rules=dataset.ROOT_RULES,
         spec_rules=tuple(dataset.SPEC_RULES["x-kubernetes-validations"]),
         selectable=(".spec.format",),
     ),
@@ -92,6 +94,7 @@ KINDS = (
             Column("Task", ".spec.task"),
             Column("Metric", ".spec.objective.metric"),
             Column("Succeeded", condition("Succeeded")),
+            Column("Reason", condition("Stalled", "reason")),
             Column("Age", ".metadata.creationTimestamp", "date"),
         ),
         root_rules=(selection.NAME_RULE,),

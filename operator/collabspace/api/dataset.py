@@ -122,7 +122,9 @@ class DatasetSpec(Part):
     source: Source = Field(default=Source(), description="Where the data comes from.")
     splits: Splits = Field(default=Splits(), description="How records are divided; frozen with the first version.")
     card: Card = Field(default=Card(), description="What a person should know before using the data.")
-    contract: Contract = Field(default=Contract(), description="What every version must satisfy.")
+    contract: Contract = Field(
+        default=Contract(), description="What every version must satisfy; frozen with the first version."
+    )
     grants: list[Grant] = Field(
         default=[],
         max_length=256,
@@ -200,6 +202,15 @@ SPLIT_RULES = rules(
         "self.trainPercent + self.validationPercent + self.testPercent == 100",
         "trainPercent, validationPercent and testPercent must add up to 100",
     )
+)
+ROOT_RULES = tuple(
+    (
+        "!has(oldSelf.status) || !has(oldSelf.status.currentVersion) || "
+        f"(has(self.spec.{field}) == has(oldSelf.spec.{field}) && "
+        f"(!has(self.spec.{field}) || self.spec.{field} == oldSelf.spec.{field}))",
+        f"spec.{field} is frozen since the first version was pushed; publish a new SharedDataset",
+    )
+    for field in ("splits", "contract", "source")
 )
 SPEC_RULES = rules(
     (

@@ -46,16 +46,20 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, int) else value
 
 
+# Of a quantity written as a number: bytes of memory are the largest.
+MAX_QUANTITY = 2**53
 QuantityText = Annotated[
     str,
     Field(
-        max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$", json_schema_extra={"x-quantity": True}
+        max_length=32,
+        pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$",
+        json_schema_extra={"x-quantity": MAX_QUANTITY},
     ),
     BeforeValidator(_as_text),
 ]
 GpuText = Annotated[
     str,
-    Field(max_length=4, pattern=r"^[0-9]+$", json_schema_extra={"x-quantity": True}),
+    Field(max_length=4, pattern=r"^[0-9]+$", json_schema_extra={"x-quantity": 9999}),
     BeforeValidator(_as_text),
 ]
 

@@ -21,11 +21,10 @@ def _convert(node: Schema, definitions: dict[str, Schema]) -> Schema:
     node = _inline(node, definitions)
     if node.get("x-kubernetes-int-or-string"):
         return {"x-kubernetes-int-or-string": True} | _only(node, "description", "maxLength")
-    if node.pop("x-quantity", None):
-        pattern, bound = node.get("pattern"), node.get("maxLength")
-        return {"x-kubernetes-int-or-string": True, "pattern": pattern, "maxLength": bound} | _only(
-            node, "description", "default"
-        )
+    if largest := node.pop("x-quantity", None):
+        # Bounds of numbers guard `gpu: -1`, the pattern guards `gpu: "-1"`: each is heeded for its own type only.
+        bounds = {"minimum": 0, "maximum": largest} | _only(node, "pattern", "maxLength")
+        return {"x-kubernetes-int-or-string": True} | bounds | _only(node, "description", "default")
     result: Schema = {key: value for key, value in node.items() if key not in DROPPED}
     if "const" in result:
         result["enum"] = [result.pop("const")]
