@@ -100,8 +100,8 @@ class TaskSpec(Part):
     )
     parameters: dict[Annotated[str, Field(max_length=64)], ParameterValue] = Field(
         default={},
-        description="Settings of the method: whole numbers, or decimals in quotes, as in {epochs: 3, learningRate: '1e-4'}."
-        "         "Unknown keys end the task with InvalidParameter; docs/reference/catalogue.md lists them.",
+        description="Settings of the method: whole numbers, or decimals in quotes: {epochs: 3, learningRate: '1e-4'}. "
+        "Unknown keys end the task with InvalidParameter; docs/reference/catalogue.md lists them.",
         json_schema_extra={"maxProperties": 64},
     )
     seed: int = Field(default=0, ge=0, le=2147483647, description="Seed of every random choice.")
