@@ -21,6 +21,9 @@ SETTLE = dt.timedelta(seconds=15)
 # Reasons of the condition DisruptionTarget that mean: the node went away.
 NODE_AWAY = frozenset({"DeletionByTaintManager", "DeletionByPodGC"})
 
+# How the trainer's messages about parameters begin: messages name the field first.
+PARAMETERS = "training.parameters"
+
 REASONS: Mapping[int, Reason] = {
     ExitCode.CONFIG: Reason.INVALID_SPEC,
     126: Reason.USER_ERROR,
@@ -112,7 +115,7 @@ def _success(
 def _failure(
     code: int | None, pod: PodFacts | None, job: JobFacts | None, claims: EndRecord | None
 ) -> tuple[Reason, str]:
-    words = claims.message if claims is not None and claims.code == code else ""
+    words = _printable(claims.message) if claims is not None and claims.code == code else ""
     if pod is not None and pod.out_of_memory:
         return Reason.OUT_OF_MEMORY, words or "the container was killed at its memory limit"
     if code is None:
@@ -123,7 +126,7 @@ def _failure(
     if pod is not None and pod.lost and code in (137, 143):
         return Reason.NODE_LOST, f"node {pod.node} went away: {pod.words}"
     reason = REASONS.get(code, Reason.USER_ERROR)
-    if code == ExitCode.CONFIG and claims is not None and claims.reason == Reason.INVALID_PARAMETER:
+    if code == ExitCode.CONFIG and words.startswith(PARAMETERS):
         reason = Reason.INVALID_PARAMETER
     prefix = f"exit code {code}"
     return reason, f"{prefix}: {words}" if words else prefix
@@ -157,6 +160,11 @@ def _claims(pod: PodFacts | None, record: AttemptRecord | None) -> EndRecord | N
             # Not the trainer's words (a crash of the runtime, a hostile image): they are not repeated anywhere.
             return record.end if record is not None else None
     return record.end if record is not None else None
+
+
+def _printable(text: str) -> str:
+    """One line without control characters: the words end up in people's terminals."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 def _moment(text: str | None, now: dt.datetime) -> dt.datetime:

@@ -99,8 +99,13 @@ def _start(task: ObservedTask, world: TaskWorld, now: dt.datetime) -> TaskPlan:
     checked = parameters.check(spec, world.catalogue)
     if checked.problems:
         return _refuse(task, checked.problems[0].reason, "; ".join(each.message for each in checked.problems), now)
-    granted = grants.authorize(spec, task.meta.namespace, world.datasets, world.namespaces, now)
     judged: Judgements = {ConditionType.ACCEPTED: ACCEPTED}
+    if world.team.ready is None:
+        return Plan()
+    # Before the grants: whoever is no team yet must not be sent to another team's owner first.
+    if not world.team.ready:
+        return _wait(task, judged, Reason.TEAM_NOT_READY, world.team.message, now, None)
+    granted = grants.authorize(spec, task.meta.namespace, world.datasets, world.namespaces, now)
     if granted.reason is not Reason.GRANTED:
         judged[ConditionType.DATA_AUTHORIZED] = Judged("False", granted.reason, granted.message)
         return _wait(task, judged, granted.reason, granted.message, now, granted.expires)
@@ -109,10 +114,6 @@ def _start(task: ObservedTask, world: TaskWorld, now: dt.datetime) -> TaskPlan:
     if misfits:
         return _refuse(task, Reason.INVALID_SPEC, "; ".join(misfits), now)
     judged[ConditionType.DATA_AUTHORIZED] = GRANTED
-    if not world.team.ready:
-        if world.team.ready is None:
-            return Plan()
-        return _wait(task, judged, Reason.TEAM_NOT_READY, world.team.message, now, granted.expires)
     if world.refusal is not None:
         return _wait(task, judged, world.refusal.reason, world.refusal.message, now, granted.expires)
     return _queue(task, spec, world, judged, granted, checked, now)

@@ -106,7 +106,11 @@ def test_every_exit_has_its_true_reason(code: int | None, changes: dict[str, Any
 
 
 def test_a_refused_parameter_is_told_from_other_faults_of_the_document() -> None:
-    assert ended(10, claims(10, reason="InvalidParameter")).reason == "InvalidParameter"
+    assert ended(10, claims(10, message="training.parameters.epochs is 0")).reason == "InvalidParameter"
+
+
+def test_words_for_terminals_hold_no_control_characters() -> None:
+    assert ended(20, claims(20, message="a\u001b[31m\nb")).message == "exit code 20: a [31m b"
 
 
 @pytest.mark.parametrize("code", [60, 62])

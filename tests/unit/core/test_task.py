@@ -64,7 +64,8 @@ RUNNING_STATUS = after(plan_of(task(ADMITTED_STATUS), world(job=job_facts({"read
         (world(dataset(OTHER)), "GrantMissing", "False"),
         (world(dataset(OTHER, grants=[grant(uses=("Evaluate",))])), "UseNotGranted", "False"),
         (world(dataset(OTHER, versions=(), grants=[grant()])), "DatasetNotReady", "False"),
-        (world(dataset(OTHER, grants=[grant()]), team=TeamFacts(False, "no")), "TeamNotReady", "True"),
+        (world(dataset(OTHER, grants=[grant()]), team=TeamFacts(False, "no")), "TeamNotReady", "Unknown"),
+        (world(dataset(OTHER), team=TeamFacts(False, "no")), "TeamNotReady", "Unknown"),
         (world(dataset(OTHER, grants=[grant()]), verdict=WAITS), "WaitingForQuota", "True"),
         (
             world(dataset(OTHER, grants=[grant()]), refusal=Refusal(Reason.NAME_CONFLICT, "x")),
