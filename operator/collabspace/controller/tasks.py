@@ -55,7 +55,7 @@ class Tasks:
     def __init__(self, hands: Hands) -> None:
         self._hands = hands
         self._refusals: dict[Key, tuple[Refusal, float]] = {}
-        self._looks: dict[str, tuple[NotRunning, float]] = {}
+        self._looks: dict[Key, _Look] = {}
         self._next_look = 0.0
 
     async def reconcile(self, key: WorkKey) -> None:
@@ -65,6 +65,7 @@ class Tasks:
         if task is None or is_final(task.status):
             hands.admissions.drop(place)
             self._refusals.pop(place, None)
+            self._looks.pop(place, None)
             hands.statuses.forget(key)
             return
         world = await self._observe(task)
@@ -191,22 +192,35 @@ class Tasks:
     async def _look(self, facts: JobFacts) -> bool:
         """Looks at the Job's pods, unless that was done just now or others were; whether there is news."""
         now = asyncio.get_running_loop().time()
-        known = self._looks.get(facts.uid)
-        if (known is not None and now - known[1] < INSPECTION_SECONDS) or now < self._next_look:
+        known = self._look_at(facts)
+        if (known is not None and now - known.time < INSPECTION_SECONDS) or now < self._next_look:
             return False
         self._next_look = now + LOOK_SECONDS
         found = await inspect(self._hands.client, facts)
-        self._looks[facts.uid] = (found, now)
-        return known is None or known[0] != found
+        self._looks[facts.namespace, facts.task] = _Look(facts.uid, found, now)
+        return known is None or known.found != found
+
+    def _look_at(self, facts: JobFacts) -> "_Look | None":
+        known = self._looks.get((facts.namespace, facts.task))
+        return known if known is not None and known.job == facts.uid else None
 
     def _known_look(self, facts: JobFacts | None) -> NotRunning | None:
         if facts is None:
             return None
         if facts.ready or facts.finished:
-            self._looks.pop(facts.uid, None)
+            self._looks.pop((facts.namespace, facts.task), None)
             return None
-        known = self._looks.get(facts.uid)
-        return known[0] if known is not None else None
+        known = self._look_at(facts)
+        return known.found if known is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a look at the pods of a Job found, and when (seconds of the loop's clock)."""
+
+    job: str
+    found: NotRunning
+    time: float
 
 
 def _attempt_number(task: ObservedTask, facts: JobFacts | None) -> int:

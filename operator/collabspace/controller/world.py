@@ -129,8 +129,8 @@ class World:
             self._wake_all(TASK, self._tasks_by_dataset.get(key, ()))
 
     def tell_attempt(self, task_uid: str, attempt: int, record: AttemptRecord) -> None:
-        """The broker's word about an attempt."""
-        if self.attempts[task_uid].get(attempt) != record:
+        """The broker's word about an attempt; of tasks that are gone it tells too, and that is of no use."""
+        if task_uid in self.tasks_by_uid and self.attempts[task_uid].get(attempt) != record:
             self.attempts[task_uid][attempt] = record
             self.wake_task(task_uid)
 
