@@ -2,10 +2,11 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import click
 import yaml
 from kubernetes import config as loader
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from collabspace.api import names
 from collabspace.api.resource import Part
 from collabspace.cli.errors import CommandError, command
 from collabspace.cli.options import Where
+from collabspace.cli.output import plain
 from collabspace.kube import config
 from collabspace.kube.client import KubeClient, KubeError, Object
 
@@ -74,13 +76,36 @@ class Cluster:
 
 
 def parsed(kind: type[P], item: Object) -> P:
-    """The typed form of an object. Raises CommandError when it was written by a release that we cannot read."""
+    """The typed form of an object. Raises CommandError that names the field whose value cannot be read."""
     try:
         return kind.model_validate(item)
     except ValidationError as error:
-        field = ".".join(str(part) for part in error.errors()[0]["loc"])
-        what = f"{kind.__name__} {item['metadata'].get('name')} cannot be read: field {field}"
-        raise CommandError(what, "Client and cluster differ in release; update the older one.") from error
+        raise _unreadable(kind, item, error) from error
+
+
+def readable(kind: type[P], items: Iterable[Object]) -> list[P]:
+    """The typed forms of those that can be read; one line on stderr for each of the others, so that a list goes on."""
+    found = []
+    for item in items:
+        try:
+            found.append(parsed(kind, item))
+        except CommandError as error:
+            click.echo(f"note: {error.what}. {error.remedy}", err=True)
+    return found
+
+
+def _unreadable(kind: type[Part], item: Object, error: ValidationError) -> CommandError:
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    wrong = "is missing" if first["type"] == "missing" else "holds a value that cannot be read"
+    if isinstance(first["input"], str | int | float):
+        wrong += f": {plain(str(first['input'])[:40])}"
+    name, namespace = item["metadata"].get("name"), item["metadata"].get("namespace")
+    place = f"{kind.__name__.lower()} {name} -n {namespace}"
+    return CommandError(
+        f"{kind.__name__} {namespace}/{name} cannot be read: field {field} {wrong}",
+        f"Correct it: kubectl edit {place}; or delete it: kubectl delete {place}.",
+    )
 
 
 def run(where: Where, action: Callable[[Cluster], Awaitable[T]]) -> T:

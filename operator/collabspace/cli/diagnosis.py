@@ -11,7 +11,7 @@ import click
 from collabspace.api import names
 from collabspace.api.task import CollabTask
 from collabspace.api.team import Team, parse_team
-from collabspace.cli.cluster import Cluster, parsed, path_of, run
+from collabspace.cli.cluster import Cluster, parsed, path_of, readable, run
 from collabspace.cli.errors import command
 from collabspace.cli.explain import Answer, Facts, answer
 from collabspace.cli.options import Where
@@ -74,10 +74,11 @@ async def _facts(cluster: Cluster, name: str) -> Facts:
         cluster.client.list(path_of(names.COLLAB_TASKS, cluster.namespace)),
         _warnings(cluster, name),
     )
-    others = [parsed(CollabTask, item) for item in neighbours["items"] if item["metadata"]["name"] != name]
+    items = [item for item in neighbours["items"] if item["metadata"]["name"] != name]
+    taken = frozenset(item["metadata"]["name"] for item in items)
     newest = sorted(warnings, key=_last_seen)[-WARNINGS_SHOWN:]
     lines = [_warning_line(event, now) for event in newest]
-    return Facts(task, team, others, lines, now)
+    return Facts(task, team, readable(CollabTask, items), lines, now, taken)
 
 
 def _warning_line(event: Object, now: dt.datetime) -> str:

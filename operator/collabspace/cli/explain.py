@@ -42,13 +42,17 @@ class Source:
 
 @dataclass(frozen=True)
 class Facts:
-    """The task and what surrounds it. `team`: None when unreadable; `neighbours` share its quota."""
+    """The task and what surrounds it. `team`: None when unreadable; `neighbours` share its quota.
+
+    `taken`: names of all other tasks of the namespace, those that cannot be read included.
+    """
 
     task: CollabTask
     team: Team | None
     neighbours: Sequence[CollabTask]
     warnings: Sequence[str]
     now: dt.datetime
+    taken: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -220,7 +224,7 @@ def _submit_again(facts: Facts) -> Advice:
 def _again(facts: Facts, change: str) -> str:
     """The same task under the next free name, with something changed."""
     name = facts.task.metadata.name
-    taken = {each.metadata.name for each in facts.neighbours} | {name}
+    taken = {each.metadata.name for each in facts.neighbours} | facts.taken | {name}
     stem = re.sub(r"-[0-9]+$", "", name)
     free = next(f"{stem}-{number}" for number in range(2, len(taken) + 3) if f"{stem}-{number}" not in taken)
     return f"submit {free} -n {facts.task.metadata.namespace} --like {name} {change}".rstrip()

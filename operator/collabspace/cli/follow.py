@@ -10,7 +10,7 @@ import click
 from collabspace.api import names
 from collabspace.api.task import CollabTask
 from collabspace.cli import task_rows
-from collabspace.cli.cluster import Cluster, parsed, path_of, run
+from collabspace.cli.cluster import Cluster, path_of, readable, run
 from collabspace.cli.errors import CommandError, command, leaving
 from collabspace.cli.options import Where
 from collabspace.cli.output import on_terminal
@@ -37,13 +37,15 @@ class Board:
     note: str = ""
 
     def take(self, change: Change) -> CollabTask | None:
-        """Brings the board up to date; gives the task, or None when it was deleted."""
+        """Brings the board up to date; gives the task, or None when it was deleted or cannot be read."""
         if change.deleted:
             self.tasks.pop(change.key, None)
             return None
-        task = parsed(CollabTask, change.object)
-        self.tasks[change.key] = task
-        return task
+        for task in readable(CollabTask, [change.object]):
+            self.tasks[change.key] = task
+            return task
+        self.tasks.pop(change.key, None)
+        return None
 
     @property
     def ordered(self) -> list[CollabTask]:

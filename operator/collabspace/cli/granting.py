@@ -8,7 +8,7 @@ import click
 from collabspace.api import names
 from collabspace.api.dataset import SharedDataset
 from collabspace.cli import grant_edit
-from collabspace.cli.cluster import Cluster, parsed, path_of, run
+from collabspace.cli.cluster import Cluster, path_of, readable, run
 from collabspace.cli.errors import CommandError, command
 from collabspace.cli.options import Where
 from collabspace.cli.output import Cell, nothing_found, print_document, print_table
@@ -35,7 +35,7 @@ def show(where: Where, dataset: str | None, output: str | None) -> None:
     elif not given:
         nothing_found(scope)
     else:
-        _print_grants([parsed(SharedDataset, item) for item in items], where.all_namespaces, output == "wide")
+        _print_grants(readable(SharedDataset, items), where.all_namespaces, output == "wide")
 
 
 def _print_grants(datasets: list[SharedDataset], everywhere: bool, wide: bool) -> None:

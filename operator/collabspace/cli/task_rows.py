@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterable
+from typing import Any
 
 from collabspace.api.task import CollabTask, TaskMetric
 from collabspace.cli.glyphs import progress_bar, sparkline
@@ -48,6 +49,19 @@ def row(task: CollabTask, now: dt.datetime, *, everywhere: bool = False, wide: b
         cells += [str(gpus_of(task)), headline(task), str(max((a.number for a in task.status.attempts), default=0))]
     cells.append(age(task.metadata.creation_timestamp, now))
     return (*cells, message_of(task)) if wide else tuple(cells)
+
+
+def unreadable_row(
+    item: dict[str, Any], now: dt.datetime, *, everywhere: bool = False, wide: bool = False
+) -> tuple[Cell, ...]:
+    """A task whose spec or status cannot be read: its name and reason as they stand, `-` for the rest."""
+    metadata, status = item["metadata"], item.get("status")
+    reason = status.get("reason") if isinstance(status, dict) else None
+    cells: list[Cell] = [metadata.get("namespace", "")] if everywhere else []
+    cells += [metadata["name"], "-", "-", ("-", "red"), str(reason or "-"), "-"]
+    cells += ["-", "-", "-"] if wide else []
+    cells.append(age(metadata.get("creationTimestamp"), now))
+    return (*cells, "cannot be read") if wide else tuple(cells)
 
 
 def live_headers(*, everywhere: bool = False) -> list[str]:

@@ -5,11 +5,12 @@ import click
 from collabspace.api import names
 from collabspace.api.task import CollabTask
 from collabspace.cli import follow, task_rows
-from collabspace.cli.cluster import Cluster, parsed, run
+from collabspace.cli.cluster import Cluster, parsed, readable, run
 from collabspace.cli.errors import command
 from collabspace.cli.options import Where
 from collabspace.cli.output import OBJECT_FORMS, nothing_found, plain, print_objects, print_table
 from collabspace.cli.task_state import State, has_ended, own_message, reason_of, state_of
+from collabspace.cli.watching import key_of
 from collabspace.client.protocol import AttemptFeed
 from collabspace.kube import clock
 from collabspace.kube.client import Object
@@ -33,7 +34,13 @@ def show_list(where: Where, params: dict[str, str], output: str | None) -> None:
         return
     everywhere, wide = where.all_namespaces, output == "wide"
     now = clock.now()
-    rows = [task_rows.row(parsed(CollabTask, item), now, everywhere=everywhere, wide=wide) for item in items]
+    tasks = {task_rows.key_of(task): task for task in readable(CollabTask, items)}
+    rows = [
+        task_rows.row(tasks[key_of(item)], now, everywhere=everywhere, wide=wide)
+        if key_of(item) in tasks
+        else task_rows.unreadable_row(item, now, everywhere=everywhere, wide=wide)
+        for item in items
+    ]
     print_table(task_rows.headers(everywhere=everywhere, wide=wide), rows)
 
 
@@ -55,7 +62,7 @@ def show_one(where: Where, task: str, output: str | None) -> None:
 
 
 async def _namespace_of(cluster: Cluster, task: str) -> str:
-    await cluster.find(names.COLLAB_TASKS, task)
+    parsed(CollabTask, await cluster.find(names.COLLAB_TASKS, task))
     return cluster.namespace
 
 

@@ -8,7 +8,7 @@ from collabspace.api import names
 from collabspace.api.task import CollabTask
 from collabspace.api.team import Team, parse_team
 from collabspace.cli import team_objects
-from collabspace.cli.cluster import FIELD_MANAGER, Cluster, parsed, path_of, run
+from collabspace.cli.cluster import FIELD_MANAGER, Cluster, path_of, readable, run
 from collabspace.cli.errors import CommandError, command
 from collabspace.cli.options import Where
 from collabspace.cli.output import Cell, nothing_found, print_objects, print_table
@@ -107,7 +107,7 @@ async def _teams_and_tasks(cluster: Cluster) -> tuple[list[Object], list[CollabT
         cluster.client.list(path_of(names.COLLAB_TASKS)),
     )
     kind = {"apiVersion": "v1", "kind": "Namespace"}
-    return [kind | item for item in found["items"]], [parsed(CollabTask, item) for item in items["items"]]
+    return [kind | item for item in found["items"]], readable(CollabTask, items["items"])
 
 
 def team_rows(namespaces: list[Object], tasks: list[CollabTask]) -> list[tuple[Cell, ...]]:
