@@ -5,10 +5,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from collabspace.api import names
 from collabspace.api.conditions import Reason
 from collabspace.api.dataset import Use
 from collabspace.api.task import CollabTask
 from collabspace.api.team import Team
+from collabspace.cli import asking_less
 from collabspace.cli.task_state import (
     State,
     gpus_of,
@@ -24,6 +26,7 @@ from collabspace.cli.task_state import (
 from collabspace.core.grants import USE
 
 QUANTITY = re.compile(r"^([0-9]+)([A-Za-z]*)$")
+GENERAL_COMMAND = re.compile(r"(?::|; see) kubectl collab .*$")
 LONG_SECONDS = 60
 
 
@@ -107,7 +110,10 @@ def _meaning(reason: Reason | None, facts: Facts) -> str:
         return "A newer release of the platform gave this reason; update this command to see more."
     if reason is Reason.PENDING and _age(facts) > LONG_SECONDS:
         return f"The operator has not looked at it for {_age(facts)} s: it may not be running."
-    return reason.help
+    if reason is Reason.TEAM_NOT_READY and _wrong_settings(facts):
+        return "A setting of the team cannot be read, so none of its tasks can start. An admin sets it again."
+    # The command with its names filled in follows: the general one, with placeholders, would only repeat it.
+    return GENERAL_COMMAND.sub(".", reason.help) if reason in ADVICE else reason.help
 
 
 def _age(facts: Facts) -> int:
@@ -120,17 +126,16 @@ def _numbers(facts: Facts) -> list[str]:
     lines = [f"asked: GPUs {asked.gpu}, CPUs {asked.cpu}, memory {asked.memory}"]
     if facts.team is None or (has_ended(task) and reason_of(task) != Reason.EXCEEDS_QUOTA):
         return lines
-    holders = [each for each in facts.neighbours if holds_quota(each) and gpus_of(each)]
+    holders = [each for each in (task, *facts.neighbours) if holds_quota(each) and gpus_of(each)]
     used = sum(gpus_of(each) for each in holders)
     by = ", ".join(f"{each.metadata.name} ({gpus_of(each)})" for each in holders[:8])
     more = f" and {len(holders) - 8} more" if len(holders) > 8 else ""
-    lines.append(
-        f"team {facts.team.namespace}: GPU quota {facts.team.gpu_quota}, in use {used}"
-        + (f" by {by}{more}" if by else "")
-    )
+    unread = any(names.GPU_QUOTA in problem for problem in facts.team.problems)
+    quota = "?" if unread else str(facts.team.gpu_quota)
+    lines.append(f"team {facts.team.namespace}: GPU quota {quota}, in use {used}" + (f" by {by}{more}" if by else ""))
     if facts.team.cpu_quota is not None:
         lines.append(f"team {facts.team.namespace}: CPU quota {facts.team.cpu_quota}")
-    return [*lines, *facts.team.problems]
+    return [*lines, *(problem for problem in facts.team.problems if problem not in message_of(task))]
 
 
 def _blockers(task: CollabTask) -> list[str]:
@@ -180,7 +185,16 @@ def _owners(task: CollabTask) -> str:
 
 
 def _set_up_team(facts: Facts) -> Advice:
+    wrong = _wrong_settings(facts)
+    if wrong:
+        return "an admin", tuple(f"teams add {facts.task.metadata.namespace} {flag} N" for flag in wrong)
     return "an admin", (f"teams add {facts.task.metadata.namespace} --gpu-quota {max(1, gpus_of(facts.task))}",)
+
+
+def _wrong_settings(facts: Facts) -> list[str]:
+    """Flags of `teams add` for the quotas whose annotation cannot be read."""
+    text = " ".join([*(facts.team.problems if facts.team else ()), message_of(facts.task)])
+    return [f"--{key.rsplit('/', 1)[-1]}" for key in (names.GPU_QUOTA, names.CPU_QUOTA) if f"annotation {key} " in text]
 
 
 def _wait_for_quota(facts: Facts) -> Advice:
@@ -198,8 +212,16 @@ def _correct(facts: Facts) -> Advice:
 
 
 def _ask_for_less_or_more_quota(facts: Facts) -> Advice:
-    raised = f"teams add {facts.task.metadata.namespace} --gpu-quota {gpus_of(facts.task)}"
-    return "an admin, then you", (raised, _again(facts, ""))
+    asked, message = facts.task.spec.resources_per_node, message_of(facts.task)
+    quota, less = asking_less.beyond_quota(asked, message, facts.team.gpu_quota if facts.team else None)
+    raised = f"teams add {facts.task.metadata.namespace} {quota}"
+    if not less:
+        return "an admin, then you", (raised, _again(facts, ""))
+    return "you with less, or else an admin", (_again(facts, less), raised)
+
+
+def _ask_for_less(facts: Facts) -> Advice:
+    return "", (_again(facts, asking_less.beyond_node(facts.task.spec.resources_per_node, message_of(facts.task))),)
 
 
 def _more_memory(facts: Facts) -> Advice:
@@ -274,7 +296,7 @@ ADVICE: dict[Reason, Callable[[Facts], Advice]] = {
     Reason.INVALID_PARAMETER: _correct,
     Reason.INVALID_SPEC: _correct,
     Reason.EXCEEDS_QUOTA: _ask_for_less_or_more_quota,
-    Reason.EXCEEDS_CAPACITY: _submit_again,
+    Reason.EXCEEDS_CAPACITY: _ask_for_less,
     Reason.OUT_OF_MEMORY: _more_memory,
     Reason.USER_ERROR: _read_logs,
     Reason.GATE_NOT_MET: _read_report,

@@ -11,7 +11,7 @@ from collabspace.cli import team_objects
 from collabspace.cli.cluster import FIELD_MANAGER, Cluster, path_of, readable, run
 from collabspace.cli.errors import CommandError, command
 from collabspace.cli.options import Where
-from collabspace.cli.output import Cell, nothing_found, print_objects, print_table
+from collabspace.cli.output import Cell, nothing_found, plain, print_objects, print_table
 from collabspace.cli.task_state import State, gpus_of, has_ended, holds_quota, state_of
 from collabspace.kube.client import KubeError, Object
 
@@ -98,6 +98,8 @@ def show(where: Where, output: str | None) -> None:
     print_table(
         ("NAME", "GPU QUOTA", "GPUS IN USE", "CPU QUOTA", "RUNNING", "WAITING", "SKILLS"), team_rows(found, tasks)
     )
+    for problem in (problem for item in found for problem in _team(item).problems):
+        click.echo(f"note: settings cannot be read: {plain(problem)}", err=True)
 
 
 async def _teams_and_tasks(cluster: Cluster) -> tuple[list[Object], list[CollabTask]]:
@@ -114,23 +116,27 @@ def team_rows(namespaces: list[Object], tasks: list[CollabTask]) -> list[tuple[C
     """One row for each team, from its namespace and every task of the cluster."""
     rows: list[tuple[Cell, ...]] = []
     for item in namespaces:
-        metadata = item["metadata"]
-        team = parse_team(metadata["name"], metadata["uid"], metadata.get("annotations") or {})
+        team = _team(item)
         own = [task for task in tasks if _uses_quota_of(task, team) and not has_ended(task)]
         states = [state_of(task) for task in own]
         used = sum(gpus_of(task) for task in own if holds_quota(task))
         rows.append(
             (
                 team.namespace,
-                str(team.gpu_quota),
+                ("?", "red") if any(names.GPU_QUOTA in problem for problem in team.problems) else str(team.gpu_quota),
                 (str(used), "yellow") if used and used >= team.gpu_quota else str(used),
                 "-" if team.cpu_quota is None else str(team.cpu_quota),
                 str(sum(state in (State.RUNNING, State.STARTING) for state in states)),
                 str(states.count(State.WAITING)),
-                ("settings cannot be read", "red") if team.problems else ",".join(team.skills),
+                ",".join(team.skills),
             )
         )
     return rows
+
+
+def _team(item: Object) -> Team:
+    metadata = item["metadata"]
+    return parse_team(metadata["name"], metadata["uid"], metadata.get("annotations") or {})
 
 
 def _uses_quota_of(task: CollabTask, team: Team) -> bool:

@@ -52,7 +52,8 @@ def load(kubeconfig: Path | None = None, context: str | None = None) -> Access:
             loader.load_incluster_config(client_configuration=configuration)
     except (loader.ConfigException, OSError) as error:
         raise NoClusterError(
-            f"no cluster to talk to: {error}. Start one with `collabspace local up`, or set KUBECONFIG."
+            f"no cluster to talk to: {str(error).rstrip('.')}. "
+            "Start one with `collabspace local up`, or set KUBECONFIG."
         ) from error
     return _access(configuration, namespace)
 

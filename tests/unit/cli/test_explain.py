@@ -104,8 +104,8 @@ def test_a_task_that_exceeds_the_quota_names_the_quota_it_needs() -> None:
     task = a_task(reason="ExceedsQuota", spec={"resourcesPerNode": {"nvidia.com/gpu": "4"}})
     found = answer(facts(task))
     assert found.next_commands == (
+        "submit joint-2 -n research-lab --like joint --gpus 2",
         "teams add research-lab --gpu-quota 4",
-        "submit joint-2 -n research-lab --like joint",
     )
     assert "team research-lab: GPU quota 2, in use 0" in found.numbers
 
@@ -154,3 +154,31 @@ def test_wrong_settings_of_the_team_are_among_the_numbers() -> None:
         "annotation collabspace.io/gpu-quota is 'many'"
         in answer(facts(a_task(reason="WaitingForQuota"), team=team)).numbers
     )
+
+
+def test_a_task_too_large_for_every_node_is_told_to_ask_for_what_the_largest_has() -> None:
+    message = (
+        "resourcesPerNode: asked 64 GPU, 1 CPU, 2 GiB memory; the largest node of this cluster has 4 GPU, 2 CPU, "
+        "1 GiB memory. Ask for less per node"
+    )
+    task = a_task(reason="ExceedsCapacity", message=message, spec={"resourcesPerNode": {"nvidia.com/gpu": "64"}})
+    assert commands(task) == ("submit joint-2 -n research-lab --like joint --gpus 4 --memory 972Mi",)
+
+
+def test_a_quota_that_cannot_be_read_is_to_be_set_again_and_said_once() -> None:
+    problem = "annotation collabspace.io/gpu-quota of namespace research-lab is 'two'"
+    team = Team("research-lab", "u", problems=(problem,))
+    found = answer(facts(a_task(reason="TeamNotReady", message=problem), team=team))
+    assert found.next_commands == ("teams add research-lab --gpu-quota N",)
+    assert "not set up as a team" not in found.meaning
+    assert as_text(found).count(problem) == 1
+    assert "GPU quota ?, in use 0" in as_text(found)
+
+
+def test_a_running_task_counts_itself_among_those_that_hold_quota() -> None:
+    assert "team research-lab: GPU quota 2, in use 1 by joint (1)" in answer(facts(a_task(reason="Training"))).numbers
+
+
+@pytest.mark.parametrize("reason", ADVICE)
+def test_no_general_command_stands_above_the_one_with_names(reason: Reason) -> None:
+    assert "kubectl collab" not in answer(facts(a_task(reason=reason))).meaning
