@@ -76,6 +76,8 @@ def add(where: Where, dataset: str, to: str, typed: dict[str, Any]) -> None:
 
     verb, owner = run(where, grant)
     click.echo(f"shareddataset.{names.GROUP}/{dataset} grant/{wish.name} {verb}")
+    if verb == "created" and until is None:
+        click.echo("No end was given: the grant holds until it is revoked (--until 30d gives it an end).", err=True)
     if verb != "unchanged":
         click.echo(f"Take it back: {command(f'grants revoke {dataset} {wish.name} -n {owner}')}", err=True)
 

@@ -8,7 +8,7 @@ from collabspace.cli import suggest
 from collabspace.cli.options import Where, cluster_options, output_option
 from collabspace.cli.parameters import NameType
 
-USES = ("Train", "Evaluate", "Serve", "Derive", "Download")
+USES = ("Train", "Evaluate", "Download")
 
 
 @click.group(short_help="Say who may use a dataset, for what and until when.")
@@ -39,7 +39,11 @@ def list_grants(where: Where, dataset: str | None, output: str | None) -> None:
     type=click.Choice(USES, case_sensitive=False),
     help="What for; repeat it for several. Train and Evaluate: by trainer pods only.",
 )
-@click.option("--until", help="Last day (2026-12-31), moment (RFC 3339) or length (30d); 'never' removes the end.")
+@click.option(
+    "--until",
+    help="Last day (2026-12-31), moment (RFC 3339) or length (30d); 'never' removes the end. "
+    "Default of a new grant: no end.",
+)
 @click.option("--purpose", help="What for, in words; it stands in the ledger.")
 @click.option("--agreement", help="Reference of the contract or decision behind it.")
 @click.option("--name", "grant_name", type=NameType(), help="Name of the grant; else the namespace's name.")

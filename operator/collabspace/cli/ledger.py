@@ -4,7 +4,7 @@ import click
 
 from collabspace.cli import suggest
 from collabspace.cli.options import Where, cluster_options, output_option
-from collabspace.cli.parameters import NameType, ReferenceType
+from collabspace.cli.parameters import NameType, ReferenceType, WholeNumber
 
 
 @click.group(short_help="See and verify the record of every use of data.")
@@ -16,7 +16,7 @@ def ledger() -> None:
 @click.argument("dataset", type=NameType(), required=False, shell_complete=suggest.datasets)
 @click.option("--task", type=ReferenceType(), help="Only what this task did.", shell_complete=suggest.tasks)
 @click.option("--denied", is_flag=True, help="Only what was refused.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many, newest first.")
+@click.option("--limit", type=WholeNumber(1, 100_000), default=50, show_default=True, help="How many, newest first.")
 @cluster_options()
 @output_option("wide", "json", "yaml")
 def list_records(

@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 
 from collabspace.cli.errors import CommandError, command, leaving
 from collabspace.cli.output import Cell, print_table
+from collabspace.cli.parameters import WholeNumber
 
 if TYPE_CHECKING:
     from collabspace.cli.steps import Steps
@@ -31,9 +32,7 @@ def local() -> None:
 
 @local.command()
 @name_option
-@click.option(
-    "--gpus", type=click.IntRange(0, 64), help="Simulated GPUs of its node; else as the last time (4 at first)."
-)
+@click.option("--gpus", type=WholeNumber(0, 64), help="Simulated GPUs of its node; else as the last time (4 at first).")
 def up(name: str, gpus: int | None) -> None:
     """Start it, or what of it does not run. The first time its programs are built, which takes minutes."""
     with _cluster(name) as cluster, leaving(f"What runs stays: {command('local down')} stops it."):

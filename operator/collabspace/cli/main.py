@@ -72,6 +72,9 @@ class Root(click.Group):
     ) -> int:
         try:
             answer = super().main(args, name, complete_var, False, **extra)
+        except click.exceptions.NoArgsIsHelpError as asked:
+            click.echo(asked.format_message())
+            return 0
         except click.UsageError as error:
             return _usage(error)
         except click.ClickException as error:

@@ -33,6 +33,17 @@ class NameType(click.ParamType[str]):
         return text
 
 
+class WholeNumber(click.IntRange):
+    """A whole number within bounds, refused in these words."""
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int:
+        try:
+            int(value)
+        except (ValueError, TypeError):
+            self.fail(f"{str(value)[:40]!r} is not a whole number", param, context)
+        return int(super().convert(value, param, context))
+
+
 class ReferenceType(click.ParamType[tuple[str | None, str]]):
     """`NAME`, or `NAMESPACE/NAME`; gives (namespace or None, name)."""
 

@@ -43,6 +43,7 @@ def blocks(report: Report) -> list[Block]:
 def drawn(report: Report, width: int) -> tuple[RenderableType, int]:
     """For a terminal of that width; and the width that it really needs."""
     parts: list[RenderableType] = [Text("\n".join(heading(report)), style="bold")]
+    parts += [Text(line, style="yellow") for line in caveats(report)]
     needed = width
     for block in blocks(report):
         headers, rows = (block.headers, block.rows) if block.f1 is None else _with_bars(block, block.f1)
@@ -54,7 +55,7 @@ def drawn(report: Report, width: int) -> tuple[RenderableType, int]:
 
 def as_text(report: Report) -> str:
     """For a pipe: the same blocks as aligned columns."""
-    parts = ["\n".join(heading(report))]
+    parts = ["\n".join([*heading(report), *caveats(report)])]
     parts += [f"{block.title}\n{aligned(block.headers, block.rows)}" for block in blocks(report)]
     return "\n\n".join([*parts, *notes(report)])
 
@@ -80,16 +81,23 @@ def headline(report: Report) -> str:
     return f"{metric.name} {figure(metric.value)}{interval(metric, ' [{}, {}]')} on {split}"
 
 
-def notes(report: Report) -> list[str]:
-    """What a reader must know, the trainer's notes last."""
-    said = [f"Scored by {plain(report.scorer)}."]
+def caveats(report: Report) -> list[str]:
+    """What the data makes of the figures: to be read before them."""
+    said = []
     for facts in report.datasets:
         if facts.own_labels:
             labels = ", ".join(facts.own_labels)
             said.append(f"Only {facts.name} ({facts.owner}) has: {plain(labels)}.")
         if facts.dropped_duplicates:
             said.append(f"{facts.dropped_duplicates} training records of {facts.name} equal a tested one: dropped.")
-    return [*said, *(plain(note) for note in report.notes)]
+    return said
+
+
+def notes(report: Report) -> list[str]:
+    """What else a reader must know: the trainer's notes, but for those that the caveats say already."""
+    told = [f"{facts.name}: {facts.dropped_duplicates} training records " for facts in report.datasets]
+    told += [f"{facts.name}: only this dataset has " for facts in report.datasets]
+    return [f"Scored by {plain(report.scorer)}.", *(plain(n) for n in report.notes if not n.startswith(tuple(told)))]
 
 
 def tested_split(report: Report) -> Split:
@@ -98,8 +106,9 @@ def tested_split(report: Report) -> Split:
     return next((split for split in (Split.TEST, Split.VALIDATION, Split.TRAIN) if split in measured), Split.TEST)
 
 
-def figure(value: float) -> str:
-    return f"{value:.3f}"
+def figure(value: float, support: int = 1) -> str:
+    """Three digits; `-` where nothing was there to be measured."""
+    return f"{value:.3f}" if support else "-"
 
 
 def interval(metric: ReportMetric, form: str = "{} to {}") -> str:
@@ -139,7 +148,7 @@ def _pooled(scores: Sequence[LabelScores], split: Split) -> str:
 
 def _label_row(name: str, scores: LabelScores, style: str = "") -> tuple[Cell, ...]:
     values = (scores.precision, scores.recall, scores.f1)
-    return ((plain(name), style), *(figure(value) for value in values), str(scores.support))
+    return ((plain(name), style), *(figure(value, scores.support) for value in values), str(scores.support))
 
 
 def _unseen_rows(report: Report, split: Split) -> list[tuple[Cell, ...]]:
@@ -147,9 +156,9 @@ def _unseen_rows(report: Report, split: Split) -> list[tuple[Cell, ...]]:
     return [
         (
             (f"unseen entities ({each.share:.0%} of all)", "magenta"),
-            figure(each.precision),
-            figure(each.recall),
-            figure(each.f1),
+            figure(each.precision, each.support),
+            figure(each.recall, each.support),
+            figure(each.f1, each.support),
             str(each.support),
         )
         for each in report.unseen
@@ -198,9 +207,10 @@ def _loss_row(report: Report, loss: Loss) -> tuple[Cell, ...]:
     )
 
 
+def _bar(value: str) -> str:
+    return "" if value == "-" else bar(float(value), BAR_WIDTH)
+
+
 def _with_bars(block: Block, column: int) -> tuple[tuple[str, ...], list[tuple[Cell, ...]]]:
     headers = (*block.headers[: column + 1], "", *block.headers[column + 1 :])
-    return headers, [
-        (*row[: column + 1], (bar(float(str(row[column])), BAR_WIDTH), "green"), *row[column + 1 :])
-        for row in block.rows
-    ]
+    return headers, [(*row[: column + 1], (_bar(str(row[column])), "green"), *row[column + 1 :]) for row in block.rows]

@@ -7,7 +7,7 @@ import click
 
 from collabspace.cli import suggest
 from collabspace.cli.options import Where, cluster_options
-from collabspace.cli.parameters import DatasetType, NameType, ReferenceType, SettingType
+from collabspace.cli.parameters import DatasetType, NameType, ReferenceType, SettingType, WholeNumber
 
 
 class SubmitCommand(click.Command):
@@ -56,12 +56,12 @@ class SubmitCommand(click.Command):
 )
 @click.option("--model", type=ReferenceType(), metavar="[NS/]NAME", help="SharedDataset of format Model to start from.")
 @click.option("--random-init", is_flag=True, help="Start from random weights.")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of every random choice.")
-@click.option("--priority", type=click.IntRange(-1000, 1000), help="Higher goes first.")
+@click.option("--seed", type=WholeNumber(0, 2**31 - 1), help="Seed of every random choice.")
+@click.option("--priority", type=WholeNumber(-1000, 1000), help="Higher goes first.")
 @click.option("--gate", "gates", multiple=True, type=SettingType(), metavar="METRIC=MIN", help="Floor under a metric.")
 @click.option("--cpu", help="CPUs of the trainer, as 2 or 500m.")
 @click.option("--memory", help="Memory of the trainer, as 4Gi.")
-@click.option("--gpus", type=click.IntRange(0, 9999), help="GPUs of the trainer.")
+@click.option("--gpus", type=WholeNumber(0, 9999), help="GPUs of the trainer.")
 @click.option("--dry-run", is_flag=True, help="Check here and at the API server, print the YAML, create nothing.")
 @click.option("--watch", "follow", flag_value="watch", help="Show it live until it has ended.")
 @click.option("--wait", "follow", flag_value="wait", help="Say nothing until it has ended.")

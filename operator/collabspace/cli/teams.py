@@ -8,7 +8,7 @@ from collabspace.api import names
 from collabspace.cli.errors import CommandError
 from collabspace.cli.options import Where, cluster_options, output_option
 from collabspace.cli.output import OBJECT_FORMS
-from collabspace.cli.parameters import NameType
+from collabspace.cli.parameters import NameType, WholeNumber
 
 SKILL = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 RESERVED = ("default", names.SYSTEM_NAMESPACE)
@@ -38,8 +38,8 @@ class SkillsType(click.ParamType[str]):
 
 @teams.command()
 @click.argument("name", type=NameType())
-@click.option("--gpu-quota", type=click.IntRange(0, 999_999), help="GPUs that the team owns.")
-@click.option("--cpu-quota", type=click.IntRange(0, 999_999), help="CPUs that the team owns; no limit when not given.")
+@click.option("--gpu-quota", type=WholeNumber(0, 999_999), help="GPUs that the team owns.")
+@click.option("--cpu-quota", type=WholeNumber(0, 999_999), help="CPUs that the team owns; no limit when not given.")
 @click.option("--skills", type=SkillsType(), help="What the team is good at, for automatic assignment: nlp,tabular.")
 @click.option("--member", "people", multiple=True, help="A user who works in the team, with role edit; once for each.")
 @cluster_options(namespace=False)

@@ -136,3 +136,17 @@ def test_a_label_that_steers_terminals_is_shown_as_blanks() -> None:
     console = on_terminal(width, color_system=None)
     console.print(renderable)
     assert "\x1b" not in "\n".join(lines_of(console))
+
+
+def test_what_nothing_supports_has_no_figure_and_no_bar() -> None:
+    unseen = {"split": "test", "share": 0, "support": 0, "precision": 0, "recall": 0, "f1": 0}
+    report = a_report(unseen=[unseen])
+    line = next(line for line in as_text(report).splitlines() if line.startswith("unseen"))
+    assert line.split()[-4:] == ["-", "-", "-", "0"]
+    assert drawn(report, 100)
+
+
+def test_dropped_duplicates_are_said_once_and_before_the_figures() -> None:
+    text = as_text(a_report(notes=["a: 3 training records equal a record of evaluation and were dropped", "Mind."]))
+    assert text.count("3 training records") == 1
+    assert text.index("3 training records") < text.index("Figures on test") < text.index("Mind.")

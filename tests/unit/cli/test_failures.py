@@ -95,6 +95,7 @@ def test_a_damaged_kubeconfig_is_no_traceback(tmp_path: Path, content: str) -> N
         ("grants revoke d", "one of them"),
         ("grants add d --to b --use Borrow", "Borrow"),
         ("teams add a --gpu-quota -1", "-1"),
+        ("teams add a --gpu-quota 1.5", "is not a whole number"),
         ("teams add a --skills 'NLP!'", "skill"),
         ("list --reason Bored", "is no reason"),
     ],

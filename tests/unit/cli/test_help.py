@@ -13,6 +13,7 @@ from collabspace.api.dataset import Use
 from collabspace.api.manifest import DatasetFormat, TargetKind
 from collabspace.cli import grants, push, tasks
 from collabspace.cli.main import COMMANDS, program_name, root
+from collabspace.formats import FORMATS
 
 HEAVY = ("kubernetes", "aiohttp", "httpx", "rich", "pyarrow", "yaml", "collabspace.kube", "collabspace.client")
 HEAVIER = ("collabspace.formats", "collabspace.core", "collabspace.local", "torch")
@@ -96,7 +97,14 @@ def test_the_help_of_submit_lists_tasks_methods_and_parameters_with_defaults() -
 
 
 def test_words_spelled_for_the_sake_of_speed_are_those_of_the_api() -> None:
-    assert list(grants.USES) == [use.value for use in Use]
-    assert list(push.FORMATS) == [each.value for each in DatasetFormat]
+    assert list(grants.USES) == [use.value for use in Use if use not in (Use.SERVE, Use.DERIVE)]
+    assert set(push.FORMATS) == {DatasetFormat(name).value for name in FORMATS}
     assert list(push.TARGET_KINDS) == [kind.value for kind in TargetKind]
     assert list(tasks.CONDITIONS) == [kind.value for kind in TASK_CONDITIONS]
+
+
+@pytest.mark.parametrize("words", [(), ("teams",)])
+def test_a_group_alone_prints_its_help(words: tuple[str, ...]) -> None:
+    result = collab(*words)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("Usage: kubectl collab")
