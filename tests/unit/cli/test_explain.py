@@ -182,3 +182,12 @@ def test_a_running_task_counts_itself_among_those_that_hold_quota() -> None:
 @pytest.mark.parametrize("reason", ADVICE)
 def test_no_general_command_stands_above_the_one_with_names(reason: Reason) -> None:
     assert "kubectl collab" not in answer(facts(a_task(reason=reason))).meaning
+
+
+def test_a_cpu_quota_is_named_for_what_it_is() -> None:
+    message = "resourcesPerNode: asked 8 CPU, team research-lab has a CPU quota of 4. Ask for less"
+    task = a_task(reason="ExceedsQuota", message=message, spec={"resourcesPerNode": {"cpu": "7500m"}})
+    assert commands(task) == (
+        "submit joint-2 -n research-lab --like joint --cpu 4",
+        "teams add research-lab --cpu-quota 8",
+    )
