@@ -5,7 +5,9 @@ import re
 from collabspace.api.task import Resources
 from collabspace.core import quantity
 
-LARGEST = re.compile(r"largest node of this cluster has (?:([0-9]+) GPU, )?([0-9]+(?:\.[0-9]+)?) CPU, ([0-9]+(?:\.[0-9]+)?) GiB")
+LARGEST = re.compile(
+    r"largest node of this cluster has (?:([0-9]+) GPU, )?([0-9]+(?:\.[0-9]+)?) CPU, ([0-9]+(?:\.[0-9]+)?) GiB"
+)
 QUOTA = re.compile(r"has (?:a (GPU|CPU) quota of ([0-9]+(?:\.[0-9]+)?)|no GPU quota)")
 
 
