@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 binaries: setup ## Build or find the control plane's binaries
-	@$(BIN)/python -m collabspace.local.binaries
+	@$(BIN)/collabspace local build
 
 demo: binaries ## Start a cluster and train on the data of two hospitals (DATA=folder, BASE=folder for real ones)
 	@$(BIN)/python examples/hospitals/demo.py $(if $(DATA),--data '$(DATA)') $(if $(BASE),--base '$(BASE)')

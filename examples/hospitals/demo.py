@@ -65,7 +65,7 @@ def main() -> int:
     given = arguments()
     with tempfile.TemporaryDirectory(prefix="collabspace-demo-") as work:
         stage = Stage([Path(sys.executable).parent], Path(work), console=plain_when_piped())
-        return perform(stage, LocalCluster(given.name, given.state, progress=stage.say), given)
+        return perform(stage, LocalCluster(given.name, given.state, progress=stage.step), given)
 
 
 def perform(stage: Stage, cluster: LocalCluster, given: argparse.Namespace) -> int:

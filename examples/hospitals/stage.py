@@ -28,6 +28,7 @@ class Stage:
     console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
     proofs: list[tuple[str, str]] = field(default_factory=list)
     begun: float = field(default_factory=time.monotonic)
+    last_step: str = ""
 
     def begin(self) -> None:
         """The clock starts."""
@@ -45,6 +46,13 @@ class Stage:
 
     def say(self, text: str) -> None:
         self.console.print(text, style="dim")
+
+    def step(self, line: str) -> None:
+        """Progress of the cluster, `step — detail`: each step once."""
+        text = line.partition(" — ")[0]
+        if text != self.last_step:
+            self.last_step = text
+            self.say(text)
 
     def run(
         self,

@@ -45,6 +45,20 @@ def up(name: str, gpus: int | None) -> None:
 
 
 @local.command()
+def build() -> None:
+    """Build the control plane's programs, or find them. `up` does it too; this is for doing it beforehand."""
+    from collabspace.local import binaries
+    from collabspace.local.errors import LocalClusterError
+
+    try:
+        with _steps() as steps:
+            folder = binaries.ensure(progress=steps.show)
+    except LocalClusterError as error:
+        raise CommandError(str(error)) from error
+    click.echo(f"The control plane's programs are in {folder}")
+
+
+@local.command()
 @name_option
 @click.option("--wipe", is_flag=True, help="Also remove its state: objects, datasets, results, ledger.")
 def down(name: str, wipe: bool) -> None:
