@@ -4,9 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from trainer_runs import TEMPLATES, Command, Finished, document, notes
-
-ENCODER = {"epochs": 6, "hiddenSize": 32, "learningRate": "0.004", "maxLength": 32, "dropout": "0"}
+from trainer_runs import ENCODER, TEMPLATES, Command, Finished, document, notes
 
 
 @pytest.fixture

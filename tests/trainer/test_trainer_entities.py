@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ENCODER
 from safetensors.numpy import load_file
-from trainer_runs import Command, Finished, document
+from trainer_runs import ENCODER, Command, Finished, document
 
 from collabspace.api.manifest import Split
 from collabspace.api.run import MetricName

@@ -14,6 +14,7 @@ from typing import Any
 from collabspace.api.report import Report
 from collabspace.api.run import TERMINATION_LOG_VARIABLE, EndRecord
 
+ENCODER = {"epochs": 6, "hiddenSize": 32, "learningRate": "0.004", "maxLength": 32, "dropout": "0"}
 TIMEOUT_SECONDS = 240
 DRUGS = [stem + end for stem in ("alpra", "beno", "cori", "doxa", "feno", "glipi") for end in ("mab", "statin", "pril")]
 DISEASES = [

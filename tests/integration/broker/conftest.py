@@ -1,18 +1,14 @@
 """A broker process against the shared control plane, a world to build teams in, and one published dataset."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from broker_harness import NODE, BrokerProcess, World, corpus
+from broker_harness import NODE, BrokerProcess, World
+from published_notes import Published, free_port, pushed
 
 from collabspace.api import names
-from collabspace.api.manifest import DatasetFormat, Manifest
-from collabspace.client.protocol import UploadTarget
-from collabspace.formats import SplitRule, prepare
 from collabspace.kube import config
 from collabspace.kube.client import KubeClient, KubeError
 from collabspace.local.certificates import LOOPBACK, Authority, Subject
@@ -59,12 +55,6 @@ def broker(make_broker: Callable[..., BrokerProcess]) -> BrokerProcess:
     return make_broker()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 async def world(admin: KubeClient) -> AsyncIterator[World]:
     """Teams are deleted at the end, their pods at once since no kubelet will end them."""
@@ -79,24 +69,6 @@ async def world(admin: KubeClient) -> AsyncIterator[World]:
         for pod in pods["items"]:
             await admin.delete(f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}", grace_seconds=0)
         await admin.delete(f"/api/v1/namespaces/{namespace}")
-
-
-@dataclass(frozen=True)
-class Published:
-    """A dataset `notes` of a team, with one version at the broker and the same files in a folder."""
-
-    owner: str
-    uid: str
-    manifest: Manifest
-    folder: Path
-
-    @property
-    def digest(self) -> str:
-        return self.manifest.digest
-
-    @property
-    def target(self) -> UploadTarget:
-        return UploadTarget(kind="Dataset", namespace=self.owner, name="notes", uid=self.uid)
 
 
 @pytest.fixture
@@ -115,24 +87,3 @@ def hospital(cluster: LocalCluster, broker: BrokerProcess, tmp_path_factory: pyt
 
     with asyncio.Runner() as runner:
         return runner.run(build())
-
-
-async def pushed(world: World, broker: BrokerProcess, folder: Path) -> Published:
-    published = await prepared(world, await world.team(), folder)
-    token = await world.token(published.owner, names.PUBLISHER_ACCOUNT)
-    with broker.client(token, claimed_by="dr-lee") as client:
-        await asyncio.to_thread(client.push, published.target, published.manifest, published.folder)
-    return published
-
-
-async def prepared(world: World, owner: str, folder: Path) -> Published:
-    """The same, not yet pushed."""
-    uid = await world.dataset(owner)
-    done = prepare(
-        corpus(folder / "raw"),
-        DatasetFormat.TOKEN_CLASSIFICATION,
-        folder / "ready",
-        owner_uid=uid,
-        split=SplitRule(),
-    )
-    return Published(owner, uid, done.manifest, folder / "ready")

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import yaml
 from broker_harness import MARKER, BrokerProcess, Pin, World, contents, log_events
-from conftest import Published, free_port, prepared
+from published_notes import Published, free_port, prepared
 
 from collabspace.api import names
 from collabspace.client.client import BrokerClient

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from broker_harness import BrokerProcess, Pin, World
-from conftest import Published, prepared
+from published_notes import Published, prepared
 
 from collabspace.api import names
 from collabspace.api.run import Progress

@@ -13,8 +13,8 @@ import httpx
 import jwt
 import pytest
 from broker_harness import MARKER, TASKS, BrokerProcess, Pin, Pod, World, job_body
-from conftest import Published
 from cryptography.hazmat.primitives.asymmetric import ec
+from published_notes import Published
 
 from collabspace.api import names
 from collabspace.api.run import RUN_VARIABLE, Role, RunDocument

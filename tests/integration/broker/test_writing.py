@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from broker_harness import BrokerProcess, Pin, Pod, World, contents, corpus, raw_manifest, written
-from conftest import Published, prepared
+from published_notes import Published, prepared
 
 from collabspace.api import names
 from collabspace.api.manifest import DatasetFormat, TargetColumn
