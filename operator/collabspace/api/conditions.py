@@ -38,10 +38,12 @@ SELECTION_CONDITIONS = (
 
 
 class Outcome(StrEnum):
-    """What a reason means for the object: work goes on, it waits, it ended well, or it ended for good."""
+    """What a reason means for the object: work goes on, it waits, one attempt ended and another may follow, it ended
+    well, or it ended for good."""
 
     ACTIVE = "Active"
     WAITING = "Waiting"
+    RETRIED = "Retried"
     GOOD = "Good"
     TERMINAL = "Terminal"
 
@@ -132,6 +134,38 @@ class Reason(StrEnum):
         "The node cannot get the trainer image; an admin checks the image setting and the node's registry access.",
     )
 
+    SUSPENDED = (
+        "Suspended",
+        Outcome.WAITING,
+        "spec.suspend is true. It goes on from its newest checkpoint: kubectl collab resume TASK.",
+    )
+    RETRY_BACKOFF = (
+        "RetryBackoff",
+        Outcome.WAITING,
+        "An attempt failed in a way that another may not; the next one starts by itself. status.attempts says more.",
+    )
+
+    INTERRUPTED = (
+        "Interrupted",
+        Outcome.RETRIED,
+        "The pod was stopped from outside; the task goes on from its newest checkpoint. This does not count.",
+    )
+    NODE_LOST = (
+        "NodeLost",
+        Outcome.RETRIED,
+        "The node went away under the pod; the task goes on elsewhere from its newest checkpoint. This does not count.",
+    )
+    BROKER_UNAVAILABLE = (
+        "BrokerUnavailable",
+        Outcome.RETRIED,
+        "Data or broker were away for ten minutes, or input and output failed; tried again with growing pauses.",
+    )
+    NO_PROGRESS = (
+        "NoProgress",
+        Outcome.RETRIED,
+        "The trainer stood still for longer than its own measure and was stopped; tried again from its checkpoint.",
+    )
+
     UNKNOWN_METHOD = (
         "UnknownMethod",
         Outcome.TERMINAL,
@@ -162,7 +196,8 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = (
         "OutOfMemory",
         Outcome.TERMINAL,
-        "The trainer needed more memory than resourcesPerNode.memory. Ask for more, or a smaller batchSize.",
+        "The trainer needed more memory than its pod may have, with the smallest micro-batch too. Ask for more in "
+        "resourcesPerNode.memory.",
     )
     DATA_ERROR = (
         "DataError",
@@ -172,7 +207,7 @@ class Reason(StrEnum):
     USER_ERROR = (
         "UserError",
         Outcome.TERMINAL,
-        "The run ended with an error of its own; see kubectl collab logs TASK.",
+        "The run ended with an error of its own, twice the same way; see kubectl collab logs TASK.",
     )
     GATE_NOT_MET = (
         "GateNotMet",
@@ -181,12 +216,21 @@ class Reason(StrEnum):
     )
     BUDGET_SPENT = "BudgetSpent", Outcome.TERMINAL, "The task's own budget was used up; the result so far is kept."
     DIVERGED = "Diverged", Outcome.TERMINAL, "The loss became infinite or not a number; try a lower learningRate."
-    NODE_LOST = "NodeLost", Outcome.TERMINAL, "The node went away under the task; submit it again."
-    INTERRUPTED = "Interrupted", Outcome.TERMINAL, "The pod was stopped before it could finish; submit the task again."
-    BROKER_UNAVAILABLE = (
-        "BrokerUnavailable",
+    ATTEMPTS_EXHAUSTED = (
+        "AttemptsExhausted",
         Outcome.TERMINAL,
-        "Data could not be fetched for ten minutes; submit the task again when the broker answers.",
+        "As many attempts failed as spec.maxAttempts allows; status.attempts says how each ended. "
+        "Mend the cause and submit the task again.",
+    )
+    DEADLINE_EXCEEDED = (
+        "DeadlineExceeded",
+        Outcome.TERMINAL,
+        "The attempts ran for spec.activeDeadlineSeconds without reaching the end. Ask for more time or less work.",
+    )
+    PENDING_DEADLINE_EXCEEDED = (
+        "PendingDeadlineExceeded",
+        Outcome.TERMINAL,
+        "The task could not start within spec.pendingDeadlineSeconds; the message says what it waited for.",
     )
     ACCESS_REVOKED = "AccessRevoked", Outcome.TERMINAL, "The owner took the grant back while the task needed it."
     NOT_SUPPORTED = "NotSupported", Outcome.TERMINAL, "This release stores objects of this kind but does not run them."

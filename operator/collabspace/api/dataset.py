@@ -112,6 +112,16 @@ class Grant(Part):
     not_after: TimeText | None = Field(default=None, description="End of the grant, RFC 3339. None: until taken back.")
 
 
+class OnRevoke(StrEnum):
+    FINISH = "Finish"
+    STOP = "Stop"
+
+
+class DeletionPolicy(StrEnum):
+    RETAIN = "Retain"
+    DELETE = "Delete"
+
+
 class DatasetSpec(Part):
     """What the owner declares."""
 
@@ -130,6 +140,16 @@ class DatasetSpec(Part):
         max_length=256,
         description="Who may use it; may change at any time.",
         json_schema_extra=map_list("name"),
+    )
+    on_revoke: OnRevoke = Field(
+        default=OnRevoke.STOP,
+        description="What happens to running tasks when their grant is removed or expires. Stop: they are stopped with "
+        "AccessRevoked. Finish: they go on with what they have read. New reads are refused at once in both cases.",
+    )
+    deletion_policy: DeletionPolicy = Field(
+        default=DeletionPolicy.RETAIN,
+        description="What happens to stored versions when this object is deleted. Retain: they stay, and an admin may "
+        "give them to a successor (kubectl collab admin rebind). Delete: they are removed.",
     )
 
 

@@ -90,7 +90,7 @@ class Manifest(Frozen):
 
     schema_: Literal["v1alpha1"] = Field(default="v1alpha1", alias="schema")
     owner_uid: str = Field(alias="ownerUid", max_length=64)
-    format: DatasetFormat | Literal["Result"]
+    format: DatasetFormat | Literal["Result", "Checkpoint"]
     files: list[FileEntry] = Field(max_length=10_000)
     source_files: list[SourceFile] = Field(default=[], alias="sourceFiles", max_length=10_000)
     labels: list[str] = Field(default=[], max_length=1_000, description="Entity types or classes, sorted.")

@@ -35,6 +35,8 @@ BROKER_ACCOUNT: Final = "collabspace-broker"
 TRAINER_ACCOUNT: Final = "collabspace-trainer"
 PUBLISHER_ACCOUNT: Final = "collabspace-publisher"
 READER_ACCOUNT: Final = "collabspace-reader"
+# In the platform's own namespace: whoever may mint its tokens administers the store (rebind).
+ADMIN_ACCOUNT: Final = "collabspace-admin"
 OPERATOR_TEAM_ROLE: Final = "collabspace-operator-team"
 # People of a team: Kubernetes' own `edit` in its namespace, and leave to look up other teams' namespaces.
 MEMBERS_BINDING: Final = "collabspace-members"

@@ -196,9 +196,15 @@ class EndRecord(Frozen):
 
 
 class Progress(Frozen):
-    """Where a running attempt stands; `curve` is the newest losses, oldest first, for a sparkline."""
+    """Where a running attempt stands; `curve` is the newest losses, oldest first, for a sparkline.
+
+    `beat` grows with every unit of work of any stage (a file fetched, a step, an evaluation batch); when it stands
+    still for `stallSeconds` while reports or the broker's word come, the attempt hangs.
+    """
 
     step: int = Field(ge=0)
+    beat: int = Field(default=0, ge=0)
+    stall_seconds: int = Field(default=120, alias="stallSeconds", ge=1, le=86_400)
     total_steps: int = Field(alias="totalSteps", ge=0)
     stage: str = Field(default="Train", max_length=32, pattern=r"^[A-Za-z]+$")
     loss: str | None = Field(default=None, max_length=32)

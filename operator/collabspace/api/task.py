@@ -79,7 +79,7 @@ class Resources(Part):
 
 
 class TaskSpec(Part):
-    """What is asked for. Frozen once accepted, but for priority."""
+    """What is asked for. Frozen once accepted, but for priority, suspend and the deadlines."""
 
     task: Annotated[str, Field(min_length=1, max_length=64)] = Field(
         description="What is learned: TokenClassification or Tabular in this release (`kubectl collab submit --help`)."
@@ -113,6 +113,25 @@ class TaskSpec(Part):
     priority: int = Field(
         default=0, ge=-1000, le=1000, description="Higher goes first within the cluster; may change until admitted."
     )
+    suspend: bool = Field(
+        default=False,
+        description="True stops the task after a checkpoint and frees its GPUs; false lets it go on from there.",
+    )
+    max_attempts: int = Field(
+        default=3, ge=1, le=10, description="Failed attempts after which the task ends; interrupted ones do not count."
+    )
+    active_deadline_seconds: int | None = Field(
+        default=None, ge=1, le=31_536_000, description="The most seconds that all attempts together may run."
+    )
+    pending_deadline_seconds: int | None = Field(
+        default=None, ge=1, le=31_536_000, description="The most seconds that the task may wait for its first attempt."
+    )
+    ttl_seconds_after_finished: int | None = Field(
+        default=None,
+        ge=0,
+        le=31_536_000,
+        description="Seconds after the end when the task and the files of its result are deleted; unset: never.",
+    )
 
 
 class Attempt(Part):
@@ -121,11 +140,24 @@ class Attempt(Part):
     number: int = Field(ge=1, description="Counts from 1.")
     start_time: TimeText | None = Field(default=None, description="When its Job was created.")
     end_time: TimeText | None = Field(default=None, description="When its pod ended.")
-    outcome: str = Field(default="", max_length=32, description="Running, Completed or Failed.")
+    outcome: str = Field(
+        default="",
+        max_length=32,
+        description="Running, Completed, Failed (counts against maxAttempts) or Interrupted (does not).",
+    )
     reason: str = Field(default="", max_length=64, description="Why it ended.")
     exit_code: int | None = Field(default=None, description="Exit code of the trainer; docs/reference/exit-codes.md.")
     node: str = Field(default="", max_length=253, description="Where it ran.")
     message: str = Field(default="", max_length=512, description="The trainer's last word.")
+    memory: str = Field(default="", max_length=32, description="Memory of the pod, as a quantity.")
+    micro_batch_size: int | None = Field(
+        default=None, ge=1, description="Records at a time, where it was lowered; the batch of a step stays the same."
+    )
+    change: str = Field(default="", max_length=256, description="What this attempt does otherwise than the one before.")
+    checkpoint_step: int | None = Field(
+        default=None, ge=0, description="Step of its newest checkpoint that the broker holds."
+    )
+    signature: str = Field(default="", max_length=64, description="Tells one crash from another.")
 
 
 class Assignment(Part):
@@ -165,6 +197,7 @@ class TaskResult(Part):
 class TaskUsage(Part):
     gpu_seconds: int = Field(default=0, ge=0, description="GPUs x seconds from start to end of the pod.")
     cpu_seconds: int = Field(default=0, ge=0, description="CPUs asked for x seconds from start to end of the pod.")
+    active_seconds: int = Field(default=0, ge=0, description="Seconds that ended attempts ran.")
 
 
 class TaskStatus(Part):
@@ -185,6 +218,7 @@ class TaskStatus(Part):
     attempts: list[Attempt] = Field(
         default=[], max_length=10, description="The last ten.", json_schema_extra=map_list("number")
     )
+    failed_attempts: int = Field(default=0, ge=0, description="Attempts that count against maxAttempts.")
     progress: TaskProgress | None = Field(default=None, description="Where the running attempt stands.")
     metrics: list[TaskMetric] = Field(default=[], max_length=64, description="Headline figures on the test split.")
     result: TaskResult | None = Field(default=None, description="What was stored.")
@@ -215,4 +249,6 @@ SPEC_RULES = rules(
         "initialization Random and modelFrom exclude each other; remove one",
     ),
 )
-MUTABLE = frozenset({"priority"})
+MUTABLE = frozenset(
+    {"priority", "suspend", "activeDeadlineSeconds", "pendingDeadlineSeconds", "ttlSecondsAfterFinished"}
+)

@@ -16,10 +16,14 @@ from collabspace.client.download import Download
 from collabspace.client.errors import BrokerError
 from collabspace.client.protocol import (
     AttemptFeed,
+    Checkpoint,
+    Checkpoints,
     Committed,
     Feed,
     LedgerPage,
     LedgerVerdict,
+    Rebind,
+    Rebound,
     SessionRequest,
     UploadRequest,
     UploadTarget,
@@ -100,6 +104,28 @@ class BrokerClient:
         target = UploadTarget(kind="Result", namespace=task.namespace, name=task.name, uid=task.uid, attempt=attempt)
         return self.push(target, manifest, folder)
 
+    def checkpoints(self, task_uid: str, identity: str) -> list[Checkpoint]:
+        """Trainers: complete checkpoints of their own task with this identity, newest first; fetched by
+        `fetch_version(task_uid, checkpoint.digest, into)`."""
+        return self._transport.json(
+            Checkpoints, "GET", f"/v1/checkpoints/{quote(task_uid)}/{quote(identity)}"
+        ).checkpoints
+
+    def publish_checkpoint(
+        self, task: TaskReference, attempt: int, identity: str, step: int, folder: Path, manifest: Manifest
+    ) -> Committed:
+        """Trainers: stores a checkpoint of the newest attempt of their own task. Idempotent; complete or not at all."""
+        target = UploadTarget(
+            kind="Checkpoint",
+            namespace=task.namespace,
+            name=task.name,
+            uid=task.uid,
+            attempt=attempt,
+            identity=identity,
+            step=step,
+        )
+        return self.push(target, manifest, folder)
+
     def end_attempt(self, task_uid: str, attempt: int, end: EndRecord) -> None:
         """Trainers: how the attempt ended. The first record stays; the same one again is accepted."""
         body = end.model_dump(mode="json", by_alias=True)
@@ -138,6 +164,11 @@ class BrokerClient:
     def verify_ledger(self) -> LedgerVerdict:
         """Checks every chain that the caller may see; the verdict names the first bad record of each broken one."""
         return self._transport.json(LedgerVerdict, "GET", "/v1/ledger/verify")
+
+    def rebind(self, namespace: str, name: str, from_uid: str) -> Rebound:
+        """Admins: the dataset `namespace/name` gets the stored versions of the one that had `from_uid`."""
+        body = Rebind(namespace=namespace, name=name, from_uid=from_uid).model_dump(mode="json", by_alias=True)
+        return self._transport.json(Rebound, "POST", "/v1/admin/rebind", json=body)
 
     def feed(self, cursor: str, wait_seconds: int) -> Feed:
         """The operator: what changed since `cursor` (empty: everything); waits so long when nothing has."""

@@ -5,7 +5,7 @@ above has a Refusal as body; `AccessRefused` (403) is the one answer for all tha
 
 | call | who | what |
 |---|---|---|
-| POST /v1/sessions | trainer, reader | one access decision; then the manifest and its files ride on the session |
+| POST /v1/sessions | trainer, reader | one access decision; its files ride on it; a checkpoint by its task's uid |
 | GET /v1/sessions/{id}/files/{path} | same token's pod or account | bytes, `Range` allowed |
 | DELETE /v1/sessions/{id} | same | closes it in the ledger |
 | POST /v1/uploads | publisher, trainer | begins or finds an upload by its manifest |
@@ -13,12 +13,14 @@ above has a Refusal as body; `AccessRefused` (403) is the one answer for all tha
 | POST /v1/uploads/{id}/commit | same | checks all, writes the manifest last |
 | PUT /v1/attempts/{task uid}/{n}/progress | trainer | newest progress |
 | PUT /v1/attempts/{task uid}/{n}/end | trainer | end record, once |
+| GET /v1/checkpoints/{task uid}/{identity} | trainer | complete checkpoints of its own task with that identity |
 | GET /v1/results/{namespace}/{task} and .../files/{path} | reader of the task's namespace | the newest stored result |
 | GET /v1/progress/{namespace}/{task} | reader | live progress |
 | GET /v1/feed?cursor=C&wait=S | operator | what changed since C, waits up to S seconds |
 | PUT /v1/usage/{task uid}/{n} | operator | GPU- and CPU-seconds of an attempt, idempotent |
 | GET /v1/ledger?before=N&limit=M&dataset=NAME | reader, publisher | newest first: by and about the namespace |
 | GET /v1/ledger/verify | reader, publisher | checks the chains the caller may see |
+| POST /v1/admin/rebind | admin account | versions of a dataset that was deleted or restored go to its successor |
 """
 
 from enum import StrEnum
@@ -27,10 +29,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from collabspace.api.manifest import Digest, Frozen, Manifest
-from collabspace.api.run import EndRecord, Progress
+from collabspace.api.run import CheckpointReference, EndRecord, Progress
 
 ClaimedName = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """Who a person says to be: printed by terminals, so no control characters."""
+
+
+Identity = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""sha256 of what is trained and with which libraries: only a run of the same identity may resume a checkpoint."""
 
 
 class SessionRequest(Frozen):
@@ -50,13 +56,18 @@ class Session(Frozen):
 
 
 class UploadTarget(Frozen):
-    """Where an upload goes: a new version of a dataset of the publisher, or the result of a trainer's attempt."""
+    """Where an upload goes: a new version of a dataset of the publisher, or what a trainer's attempt stores.
 
-    kind: Literal["Dataset", "Result"]
+    A checkpoint names the training it belongs to (`identity`) and the optimizer steps done.
+    """
+
+    kind: Literal["Dataset", "Result", "Checkpoint"]
     namespace: str = Field(max_length=63)
     name: str = Field(max_length=253)
     uid: str = Field(max_length=64, description="uid of the SharedDataset or CollabTask.")
     attempt: int | None = Field(default=None, ge=1)
+    identity: Identity | None = None
+    step: int | None = Field(default=None, ge=0)
 
 
 class UploadRequest(Frozen):
@@ -96,6 +107,22 @@ class VersionSummary(Frozen):
     labels: list[str] = []
 
 
+class Checkpoint(Frozen):
+    """A complete checkpoint that the broker holds: fetched like a version, by the uid of the task and this digest."""
+
+    identity: Identity
+    step: int = Field(ge=0)
+    digest: Digest
+    attempt: int = Field(ge=1)
+    created_time: str = Field(alias="createdTime")
+
+
+class Checkpoints(Frozen):
+    """Newest first."""
+
+    checkpoints: list[Checkpoint]
+
+
 class DatasetFeed(Frozen):
     """What the operator needs to know of one dataset: newest version first, at most three, and its use so far."""
 
@@ -114,6 +141,7 @@ class AttemptFeed(Frozen):
     progress: Progress | None = None
     end: EndRecord | None = None
     result: Committed | None = None
+    checkpoint: CheckpointReference | None = None
 
 
 class Feed(Frozen):
@@ -179,6 +207,18 @@ class LedgerVerdict(Frozen):
     ok: bool
     records: int
     chains: list[ChainVerdict]
+
+
+class Rebind(Frozen):
+    """Gives the SharedDataset `namespace`/`name` the stored versions of the dataset that had `fromUid`."""
+
+    namespace: str = Field(max_length=63)
+    name: str = Field(max_length=253)
+    from_uid: str = Field(alias="fromUid", max_length=64)
+
+
+class Rebound(Frozen):
+    versions: int
 
 
 class Refusal(Frozen):

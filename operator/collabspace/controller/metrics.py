@@ -58,6 +58,7 @@ BUILD = Gauge("collabspace_build_info", "1, with the release as label.", ["versi
 STATES = {
     Outcome.ACTIVE: "Active",
     Outcome.WAITING: "Waiting",
+    Outcome.RETRIED: "Waiting",
     Outcome.GOOD: "Succeeded",
     Outcome.TERMINAL: "Failed",
 }
