@@ -8,7 +8,7 @@ DATA ?=
 BASE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup binaries demo down test lint types layers generate check-generated unit integration trainer e2e clean
+.PHONY: help setup binaries demo down test compute-lane cluster-lane lint types layers generate check-generated unit integration trainer e2e clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,14 @@ down: setup ## Stop the demo's cluster and remove its state
 	@$(BIN)/collabspace local down --wipe
 
 test: lint types layers check-generated binaries ## All checks and all tests but benchmarks
-	$(BIN)/pytest tests/unit tests/contract tests/integration tests/trainer tests/e2e
+	@# Two lanes side by side: one computes, the other mostly waits.
+	@$(MAKE) --no-print-directory --jobs=2 compute-lane cluster-lane
+
+compute-lane:
+	$(BIN)/pytest tests/unit tests/contract tests/trainer | sed -u 's/^/[compute] /'
+
+cluster-lane:
+	$(BIN)/pytest tests/integration tests/e2e | sed -u 's/^/[cluster] /'
 
 lint: setup ## Style
 	$(BIN)/ruff check .
