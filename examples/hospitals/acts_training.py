@@ -48,13 +48,7 @@ def publish_base(stage: Stage, base: Path) -> None:
 def train(stage: Stage, recipe: Recipe) -> None:
     stage.act("three tasks at once, a quota of two GPUs: the third waits its turn")
     for name, owners in ALONE_AND_TOGETHER.items():
-        learned = " ".join(f"--dataset {owner}=hospital-{owner}/notes" for owner in owners)
-        tested = " ".join(f"--dataset test-{owner}=hospital-{owner}/notes:Evaluate" for owner in "ab")
-        stage.run(
-            "lin",
-            f"kubectl collab submit {name} --task TokenClassification --method FullFineTuning {recipe.flags} "
-            f"{learned} {tested} --gpus 1 --cpu 1 --memory 4Gi",
-        )
+        submit(stage, name, recipe, owners)
     third = list(ALONE_AND_TOGETHER)[-1]
     stage.run("lin", f"kubectl wait --for=condition=Admitted=False ctask/{third} --timeout=30s", brief=True)
     answer = stage.run("lin", f"kubectl collab why {third}")
@@ -68,6 +62,17 @@ def train(stage: Stage, recipe: Recipe) -> None:
     stage.proves(
         f"Never more than {QUOTA} GPUs in use; the third started by itself when one was free",
         "kubectl get ctask -n research-lab",
+    )
+
+
+def submit(stage: Stage, name: str, recipe: Recipe, owners: tuple[str, ...]) -> None:
+    """A task that learns from these owners' notes and is tested on both owners'."""
+    learned = " ".join(f"--dataset {owner}=hospital-{owner}/notes" for owner in owners)
+    tested = " ".join(f"--dataset test-{owner}=hospital-{owner}/notes:Evaluate" for owner in "ab")
+    stage.run(
+        "lin",
+        f"kubectl collab submit {name} --task TokenClassification --method FullFineTuning {recipe.flags} "
+        f"{learned} {tested} --gpus 1 --cpu 1 --memory 4Gi",
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import acts_control
 import acts_data
+import acts_resilience
 import acts_training
 import corpus
 from rich.text import Text
@@ -57,6 +58,7 @@ def play(stage: Stage, cluster: LocalCluster, given: argparse.Namespace) -> None
     acts_training.compare(stage, recipe)
     acts_training.show_report(stage)
     acts_training.tables(stage)
+    acts_resilience.survive(stage, cluster, recipe)
     acts_control.revoke(stage)
     acts_control.ledger(stage, cluster)
 

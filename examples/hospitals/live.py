@@ -9,12 +9,16 @@ from rich.text import Text
 from stage import Stage, StepFailedError
 
 from collabspace.api import names
+from collabspace.api.run import Progress
 from collabspace.api.task import CollabTask
 from collabspace.cli import broker, cluster, glyphs, task_state
 from collabspace.cli.options import Where
+from collabspace.client.client import BrokerClient
 from collabspace.client.errors import BrokerError
 
 SECONDS_BETWEEN_LOOKS = 1.0
+# The broker's reason while no attempt has reported.
+NOTHING_YET = "NoProgress"
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Row:
     reason: str
     message: str
     percent: int
+    step: int
     curve: tuple[float, ...]
     note: str
 
@@ -52,23 +57,20 @@ def watch(stage: Stage, where: Where, tasks: list[str], timeout: float) -> dict[
     return _tasks(where, tasks)
 
 
+def wait_for_step(where: Where, task: str, step: int, timeout: float) -> None:
+    """Returns when the task has done so many steps. Raises StepFailedError when it ends before, or after `timeout`."""
+    for rows in _looks(where, [task], timeout):
+        if rows[0].step >= step:
+            return
+    raise StepFailedError(f"{task} ended before step {step}")
+
+
 def _looks(where: Where, tasks: list[str], timeout: float) -> Iterator[list[Row]]:
     deadline = time.monotonic() + timeout
     with broker.connect(where, names.READER_ACCOUNT) as client:
         while True:
             found = _tasks(where, tasks)
-            rows = []
-            for name in tasks:
-                task, percent, curve, loss = found[name], 0, (), ""
-                if task_state.state_of(task) in (task_state.State.RUNNING, task_state.State.SUCCEEDED):
-                    try:
-                        progress = client.progress(task.metadata.namespace, name).progress
-                    except BrokerError:  # nothing reported yet
-                        progress = None
-                    if progress:
-                        percent, curve = progress.percent, tuple(map(float, progress.curve))
-                        loss = f"loss {float(progress.loss):.3f}" if progress.loss else progress.stage
-                rows.append(_row(task, percent, curve, loss))
+            rows = [_row(found[name], _progress(client, found[name])) for name in tasks]
             yield rows
             if all(task_state.has_ended(task) for task in found.values()):
                 return
@@ -79,15 +81,30 @@ def _looks(where: Where, tasks: list[str], timeout: float) -> Iterator[list[Row]
             time.sleep(SECONDS_BETWEEN_LOOKS)  # noqa: TID251 the pace of a display
 
 
-def _row(task: CollabTask, percent: int, curve: tuple[float, ...], loss: str) -> Row:
+def _progress(client: BrokerClient, task: CollabTask) -> Progress | None:
+    if task_state.state_of(task) not in (task_state.State.RUNNING, task_state.State.SUCCEEDED):
+        return None
+    try:
+        return client.progress(task.metadata.namespace, task.metadata.name).progress
+    except BrokerError as error:
+        if error.reason == NOTHING_YET:
+            return None
+        raise
+
+
+def _row(task: CollabTask, progress: Progress | None) -> Row:
     state = task_state.state_of(task)
-    reason = task_state.reason_of(task)
-    headline = next((m for m in task.status.metrics if not m.dataset and not m.label), None)
-    note = loss
+    percent, curve, note = 0, (), ""
+    if progress is not None:
+        percent, curve = progress.percent, tuple(map(float, progress.curve))
+        note = f"loss {float(progress.loss):.3f}" if progress.loss else progress.stage
     if state is task_state.State.SUCCEEDED:
+        headline = next((m for m in task.status.metrics if not m.dataset and not m.label), None)
         percent = 100
         note = f"{headline.name} {float(headline.value):.3f}" if headline else ""
-    return Row(task.metadata.name, state, reason, task_state.message_of(task), percent, curve, note)
+    step = progress.step if progress is not None else 0
+    reason, message = task_state.reason_of(task), task_state.message_of(task)
+    return Row(task.metadata.name, state, reason, message, percent, step, curve, note)
 
 
 def _table(rows: list[Row]) -> Text:

@@ -1,0 +1,43 @@
+"""The act in which things break: the node's agent dies, a pod is taken away, and the model is the same to the bit."""
+
+import acts_training
+import live
+from stage import Stage
+
+from collabspace.api import names
+from collabspace.cli import broker
+from collabspace.cli.options import Where
+from collabspace.local.cluster import LocalCluster
+
+UNDISTURBED, DISTURBED = "notes-a", "notes-again"
+
+
+def survive(stage: Stage, cluster: LocalCluster, recipe: acts_training.Recipe) -> None:
+    stage.act("the node's agent is killed in mid-training, then the pod is taken away: the same model comes out")
+    where = Where(namespace=acts_training.LAB, kubeconfig=stage.kubeconfigs["lin"])
+    acts_training.submit(stage, DISTURBED, recipe, ("a",))
+    live.wait_for_step(where, DISTURBED, 1, recipe.timeout)
+    cluster.kill("node")
+    stage.say("kill -9 of the node's agent; the trainer knows nothing of it")
+    live.wait_for_step(where, DISTURBED, 10, recipe.timeout)
+    cluster.start("node")
+    stage.run("lin", f"kubectl delete pod -l {names.TASK_LABEL}={DISTURBED} --wait=false")
+    task = live.watch(stage, where, [DISTURBED], recipe.timeout)[DISTURBED]
+    stage.require(task.status.reason == "Completed", f"{DISTURBED}: {task.status.reason}")
+    stage.run("lin", f"kubectl collab get {DISTURBED}")
+    outcomes = [attempt.outcome for attempt in task.status.attempts]
+    stage.require(outcomes == ["Interrupted", "Completed"], f"the attempts ended as {outcomes}")
+    stage.require(task.status.failed_attempts == 0, "the interruption counted as a failure")
+    weights = [_weights(where, name) for name in (UNDISTURBED, DISTURBED)]
+    stage.require(weights[0] == weights[1], f"the weights differ: {weights}")
+    stage.proves(
+        f"Resumed from its checkpoint; the weights have the same sha256 as undisturbed ones ({weights[0][:12]}…)",
+        f"kubectl collab get {DISTURBED} -n {acts_training.LAB}",
+    )
+
+
+def _weights(where: Where, task: str) -> str:
+    """sha256 of the model's weights in the stored result of a task."""
+    with broker.connect(where, names.READER_ACCOUNT) as client:
+        files = client.result(acts_training.LAB, task).files
+    return next(file.sha256 for file in files if file.path == "model/model.safetensors")
