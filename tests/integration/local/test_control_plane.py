@@ -1,5 +1,6 @@
 """The embedded control plane behaves as a cluster does, and comes and goes as told."""
 
+import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +19,8 @@ from collabspace.local.cluster import LocalCluster
 from collabspace.local.component import fetch
 from collabspace.local.errors import LocalClusterError
 from collabspace.local.state import Options, State
+
+PATIENCE = 60  # seconds
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,17 @@ def processes_of(cluster: LocalCluster) -> list[str]:
 async def acting_as(cluster: LocalCluster, name: str, groups: tuple[str, ...] = ()) -> AsyncIterator[KubeClient]:
     async with KubeClient(config.load(cluster.user(name, groups))) as client:
         yield client
+
+
+async def _get_once_known(node: KubeClient, path: str) -> dict[str, Any]:
+    """An object that a pod of the node refers to, once the Node authorizer has heard of the binding."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                return await node.get(path)
+            except KubeError as refusal:
+                if refusal.status != 403:
+                    raise
 
 
 def pod(name: str, **spec: Any) -> dict[str, Any]:
@@ -180,7 +194,7 @@ class TestSecurity:
         volume = {"name": "s", "secret": {"secretName": "mounted"}}
         await admin.create(f"/api/v1/namespaces/{namespace}/pods", pod("p", nodeName="n1", volumes=[volume]))
         async with acting_as(cluster, "system:node:n1", ("system:nodes",)) as node:
-            assert (await node.get(f"{secrets}/mounted"))["metadata"]["name"] == "mounted"
+            assert (await _get_once_known(node, f"{secrets}/mounted"))["metadata"]["name"] == "mounted"
             with pytest.raises(KubeError) as refusal:
                 await node.get(f"{secrets}/foreign")
         assert refusal.value.status == 403
@@ -251,7 +265,7 @@ class TestRights:
                 await operator.create(path, job)
             assert refusal.value.status == 403
             await self._bind_team(admin, namespace)
-            await self._until_allowed(admin, subject.name, namespace)
+            await until_allowed(admin, subject.name, {**JOBS, "namespace": namespace})
             assert (await operator.create(path, job))["metadata"]["name"] == "j"
 
     @pytest.mark.parametrize(
@@ -285,8 +299,8 @@ class TestRights:
         await bind(admin, namespace, "edit", {"kind": "User", "name": "ann", "apiGroup": "rbac.authorization.k8s.io"})
         await bind(admin, namespace, "view", {"kind": "User", "name": "bob", "apiGroup": "rbac.authorization.k8s.io"})
         tasks = {"namespace": namespace, "group": names.GROUP, "resource": names.COLLAB_TASKS}
-        assert await may(admin, "ann", (), tasks | {"verb": "create"})
-        assert await may(admin, "bob", (), tasks | {"verb": "list"})
+        await until_allowed(admin, "ann", tasks | {"verb": "create"})
+        await until_allowed(admin, "bob", tasks | {"verb": "list"})
         assert not await may(admin, "bob", (), tasks | {"verb": "create"})
         token = {"namespace": namespace, "resource": "serviceaccounts", "subresource": "token", "verb": "create"}
         assert await may(admin, "ann", (), token | {"name": names.PUBLISHER_ACCOUNT})
@@ -300,10 +314,14 @@ class TestRights:
         account = {"kind": "ServiceAccount", "name": names.OPERATOR_ACCOUNT, "namespace": names.SYSTEM_NAMESPACE}
         await bind(admin, namespace, names.OPERATOR_TEAM_ROLE, account)
 
-    @staticmethod
-    async def _until_allowed(admin: KubeClient, user: str, namespace: str) -> None:
-        attributes = {"namespace": namespace, "verb": "create", "group": "batch", "resource": "jobs"}
-        while not await may(admin, user, (), attributes):  # the API server's own cache of bindings follows shortly
+
+JOBS = {"verb": "create", "group": "batch", "resource": "jobs"}
+
+
+async def until_allowed(admin: KubeClient, user: str, attributes: dict[str, str]) -> None:
+    """The API server's own cache of bindings follows shortly."""
+    async with asyncio.timeout(PATIENCE):
+        while not await may(admin, user, (), attributes):
             pass
 
 
@@ -331,15 +349,24 @@ async def may(admin: KubeClient, user: str, groups: tuple[str, ...], attributes:
 async def test_the_audit_log_shows_who_wrote_what(cluster: LocalCluster, admin: KubeClient, namespace: str) -> None:
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "seen"}, "data": {"secret": "planted-9f3"}}
     await admin.create(f"/api/v1/namespaces/{namespace}/configmaps", body)
-    events = [json.loads(line) for line in cluster.audit_log.read_text().splitlines()]
-    writes = [
-        event
-        for event in events
-        if event["verb"] == "create" and event.get("objectRef", {}).get("namespace") == namespace
-        if event["objectRef"].get("resource") == "configmaps" and event["user"]["username"] == "collabspace-admin"
-    ]
-    assert [event["objectRef"]["name"] for event in writes] == ["seen"]
-    assert {event["stage"] for event in events} <= {"ResponseComplete", "ResponseStarted", "Panic"}
+
+    def events() -> list[dict[str, Any]]:
+        whole = cluster.audit_log.read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def writes() -> list[str]:
+        return [
+            event["objectRef"]["name"]
+            for event in events()
+            if event["verb"] == "create" and event.get("objectRef", {}).get("namespace") == namespace
+            if event["objectRef"].get("resource") == "configmaps" and event["user"]["username"] == "collabspace-admin"
+        ]
+
+    async with asyncio.timeout(PATIENCE):
+        while not writes():  # noqa: ASYNC110 the line may be written after the answer has been sent
+            await asyncio.sleep(0.02)
+    assert writes() == ["seen"]
+    assert {event["stage"] for event in events()} <= {"ResponseComplete", "ResponseStarted", "Panic"}
     assert "planted-9f3" not in cluster.audit_log.read_text()
 
 

@@ -52,7 +52,7 @@ def run_sleeper(cluster: LocalCluster, name: str) -> None:
     spec = {"restartPolicy": "Never", "containers": [container], "terminationGracePeriodSeconds": 1}
     given = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
     kubectl(cluster, "apply", "-f", "-", given=given)
-    kubectl(cluster, "wait", "--for=condition=Ready", f"pod/{name}", "--timeout=30s")
+    kubectl(cluster, "wait", "--for=condition=Ready", f"pod/{name}", "--timeout=120s")
 
 
 def test_the_node_offers_the_gpus_that_were_asked_for(whole: LocalCluster) -> None:

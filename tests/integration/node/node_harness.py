@@ -18,6 +18,7 @@ from collabspace.local.cluster import LocalCluster
 
 Object = dict[str, Any]
 SHELL = "collabspace/test-shell"
+PATIENCE = 60  # seconds; what takes longer does not come, also on a busy machine
 
 
 class NodeProcess:
@@ -86,7 +87,7 @@ class NodeProcess:
     def wait(self) -> int:
         """Exit status of an agent that ends by itself."""
         assert self._process is not None
-        return self._process.wait(30)
+        return self._process.wait(PATIENCE)
 
     def log(self) -> str:
         return self._log.read_text()
@@ -100,7 +101,7 @@ class NodeProcess:
     def _end(self, number: signal.Signals) -> int:
         assert self._process is not None
         self._process.send_signal(number)
-        return self._process.wait(60)
+        return self._process.wait(PATIENCE)
 
 
 class Pods:
@@ -129,20 +130,29 @@ class Pods:
         }
         return await self.admin.create(self.path, pod)
 
-    async def wait(self, name: str, holds: Callable[[Object], bool], seconds: float = 30) -> Object:
+    async def wait(self, name: str, holds: Callable[[Object], bool], seconds: float = PATIENCE) -> Object:
         """The pod as soon as the condition holds."""
         return await wait_for(self.admin, self.path, name, holds, seconds)
 
-    async def phase(self, name: str, phase: str, seconds: float = 30) -> Object:
+    async def phase(self, name: str, phase: str, seconds: float = PATIENCE) -> Object:
         return await self.wait(name, lambda pod: pod["status"].get("phase") == phase, seconds)
 
-    async def end(self, name: str, seconds: float = 30) -> Object:
+    async def end(self, name: str, seconds: float = PATIENCE) -> Object:
         """The state `terminated` of the only main container, once the pod is over."""
         pod = await self.wait(name, lambda pod: pod["status"].get("phase") in ("Succeeded", "Failed"), seconds)
         state: Object = pod["status"]["containerStatuses"][0]["state"]["terminated"]
         return state
 
-    async def gone(self, name: str, seconds: float = 30) -> None:
+    async def waits(self, name: str, reason: str) -> str:
+        """The message with which the only main container waits for this reason; it may wait for others before."""
+
+        def holds(pod: Object) -> bool:
+            return any(_waiting(one).get("reason") == reason for one in pod["status"].get("containerStatuses", []))
+
+        message: str = _waiting((await self.wait(name, holds))["status"]["containerStatuses"][0])["message"]
+        return message
+
+    async def gone(self, name: str, seconds: float = PATIENCE) -> None:
         await self.wait(name, lambda pod: not pod, seconds)
 
     async def up(self, name: str) -> None:
@@ -160,7 +170,7 @@ class Pods:
 
 
 async def wait_for(
-    admin: KubeClient, path: str, name: str, holds: Callable[[Object], bool], seconds: float = 30
+    admin: KubeClient, path: str, name: str, holds: Callable[[Object], bool], seconds: float = PATIENCE
 ) -> Object:
     """An object of a collection as soon as the condition holds of it; an object that is gone is an empty dict."""
     only = {"fieldSelector": f"metadata.name={name}"}
@@ -184,6 +194,23 @@ async def wait_for(
         raise AssertionError(f"{name} did not come so far in {seconds} s; last seen: {json.dumps(seen)}") from None
 
 
+def _waiting(status: Object) -> Object:
+    waiting: Object = status["state"].get("waiting", {})
+    return waiting
+
+
+def status_writes(cluster: LocalCluster, namespace: str, pod: str, user: str) -> int:
+    """How often the user has written the status of the pod, as the API server's audit log counts so far."""
+    whole = cluster.audit_log.read_text().rpartition("\n")[0]
+    lines = (json.loads(line) for line in whole.splitlines() if f"/pods/{pod}/status" in line)
+    return sum(
+        line["user"]["username"] == user
+        and line["objectRef"]["namespace"] == namespace
+        and line["responseStatus"]["code"] == 200
+        for line in lines
+    )
+
+
 def is_ready(node: Object) -> bool:
     conditions = node.get("status", {}).get("conditions") or []
     untainted = not any(
@@ -192,7 +219,7 @@ def is_ready(node: Object) -> bool:
     return untainted and any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
-async def until(holds: Callable[[], bool], seconds: float = 20) -> None:
+async def until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Returns once a condition on files or processes holds, for which there is nothing to wait on but looking."""
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 another process makes it true

@@ -88,9 +88,7 @@ async def test_a_container_waits_for_a_missing_configmap_and_starts_when_it_is_t
 ) -> None:
     env = [{"name": "V", "valueFrom": {"configMapKeyRef": {"name": "later", "key": "v"}}}]
     await pods.create("patient", "echo got $V", container={"env": env})
-    pod = await pods.wait("patient", lambda pod: bool(pod["status"].get("containerStatuses")))
-    waiting = pod["status"]["containerStatuses"][0]["state"]["waiting"]
-    assert (waiting["reason"], waiting["message"]) == ("CreateContainerConfigError", 'configmap "later" not found')
+    assert await pods.waits("patient", "CreateContainerConfigError") == 'configmap "later" not found'
     await create_data(admin, pods.namespace, "ConfigMap", "later", {"v": "it"})
     await pods.phase("patient", "Succeeded")
     assert await pods.logs("patient") == "got it\n"
@@ -99,10 +97,7 @@ async def test_a_container_waits_for_a_missing_configmap_and_starts_when_it_is_t
 async def test_a_volume_of_an_unknown_kind_is_named(pods: Pods) -> None:
     volumes = [{"name": "host", "hostPath": {"path": "/etc"}}]
     await pods.create("curious", "exit 0", volumes=volumes)
-    pod = await pods.wait("curious", lambda pod: bool(pod["status"].get("containerStatuses")))
-    waiting = pod["status"]["containerStatuses"][0]["state"]["waiting"]
-    assert waiting["reason"] == "CreateContainerConfigError"
-    assert "hostPath" in waiting["message"]
+    assert "hostPath" in await pods.waits("curious", "CreateContainerConfigError")
 
 
 def token_volume(audience: str = names.BROKER_AUDIENCE) -> Object:

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from node_harness import Gate, NodeProcess, Pods, running_node, until, wait_for
+from node_harness import Gate, NodeProcess, Pods, running_node, status_writes, until, wait_for
 
 from collabspace.api import names
 from collabspace.kube.client import KubeClient
@@ -40,12 +40,10 @@ async def test_a_killed_agent_leaves_the_pod_running_and_its_successor_reports_t
     assert (await own_pods.end("steady"))["exitCode"] == 7
     await own_pods.gone("steady")
     assert [line["event"] for line in own_node.journal(own_pods.namespace)] == ["start", "end"]
-    writes = [
-        line
-        for line in cluster.audit_log.read_text().splitlines()
-        if f"/{own_pods.namespace}/pods/steady/status" in line
-    ]
-    assert len(writes) == 2  # Running by the first agent, the end by the second
+    user = f"system:node:{own_node.name}"
+    await until(lambda: status_writes(cluster, own_pods.namespace, "steady", user) >= 2)
+    # Running by the first agent, the end by the second
+    assert status_writes(cluster, own_pods.namespace, "steady", user) == 2
 
 
 async def test_an_end_while_no_agent_lives_is_reported_by_the_next_one(own_pods: Pods, own_node: NodeProcess) -> None:
