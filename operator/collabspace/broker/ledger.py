@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from collabspace.client.protocol import ChainVerdict, Decision, LedgerPage, Ledg
 
 DECISIONS = "decisions"
 OPENED, DENIED, CLOSED, PUBLISHED = "Opened", "Denied", "Closed", "Published"
+REMOVED, REBOUND = "Removed", "Rebound"
 MAX_PAGE = 1_000
 BUSY_MILLISECONDS = 5_000
 
@@ -246,6 +247,10 @@ class Ledger:
                 if changed
                 else statement.on_conflict_do_nothing()
             )
+
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """One durable transaction on the tables beside the records. Raises LedgerUnavailableError on leaving too."""
+        return self._connection(write=True)
 
     @contextmanager
     def _connection(self, *, write: bool = False) -> Iterator[Connection]:

@@ -1,4 +1,7 @@
-"""The ledger's tables. History lives here, outlives every object, and is only ever added to."""
+"""The ledger's tables. History lives here, outlives every object, and is only ever added to.
+
+`checkpoints` and `owners` are no history: they say what the store holds, and change with it.
+"""
 
 from sqlalchemy import (
     BigInteger,
@@ -91,4 +94,30 @@ attempts = Table(
     Column("end", Text, comment="End record as JSON, the first one said."),
     Column("result", Text, comment="What was committed, as JSON."),
     PrimaryKeyConstraint("task_uid", "attempt"),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("sequence", Number, primary_key=True, autoincrement=True, comment="Order of commits, whatever clocks say."),
+    Column("task_uid", String(64), nullable=False),
+    Column("digest", String(71), nullable=False),
+    Column("namespace", String(63), nullable=False),
+    Column("task", String(253), nullable=False),
+    Column("identity", String(64), nullable=False),
+    Column("step", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("created", String(32), nullable=False),
+    UniqueConstraint("task_uid", "digest"),
+)
+
+owners = Table(
+    "owners",
+    metadata,
+    Column("storage", String(64), primary_key=True, comment="uid under which the bytes lie, part of their digests."),
+    Column("uid", String(64), nullable=False, comment="Object that they belong to now; another one after a rebind."),
+    Column("kind", String(32), nullable=False),
+    Column("namespace", String(63), nullable=False),
+    Column("name", String(253), nullable=False),
+    Column("deletion_policy", String(16), comment="As last seen on the object; empty: never seen."),
 )
