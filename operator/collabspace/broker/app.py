@@ -16,11 +16,11 @@ from starlette.routing import Route
 
 from collabspace.broker import metrics
 from collabspace.broker.identity import AccessDenied
-from collabspace.broker.logs import say
 from collabspace.broker.parts import Parts
 from collabspace.broker.refusal import ACCESS_REFUSED, ACCESS_REFUSED_MESSAGE, Refused
 from collabspace.broker.ruler import Ruler
 from collabspace.client.protocol import Decision, Refusal
+from collabspace.kube.logs import say
 
 logger = logging.getLogger(__name__)
 REFUSAL_STEP_SECONDS = 0.05

@@ -12,9 +12,9 @@ from typing import TypeVar
 
 from collabspace.broker import metrics
 from collabspace.broker.ledger import Entry, Ledger, LedgerUnavailableError, time_text
-from collabspace.broker.logs import say
 from collabspace.broker.refusal import Undecided
 from collabspace.kube import clock
+from collabspace.kube.logs import say
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -10,10 +10,10 @@ import jwt
 import orjson
 
 from collabspace.api import names
-from collabspace.broker.logs import say
 from collabspace.broker.refusal import Undecided
 from collabspace.kube.client import REQUEST_SECONDS
 from collabspace.kube.config import Access
+from collabspace.kube.logs import say
 
 logger = logging.getLogger(__name__)
 ALGORITHMS = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256"]

@@ -6,12 +6,11 @@ import sys
 import uvicorn
 from prometheus_client import start_http_server
 
-from collabspace.broker import logs
 from collabspace.broker.app import asgi
 from collabspace.broker.ledger import Ledger, LedgerUnavailableError
 from collabspace.broker.parts import Parts
 from collabspace.broker.settings import BrokerSettings, SettingsError, load, split_address
-from collabspace.kube import config
+from collabspace.kube import config, logs
 from collabspace.kube.client import KubeClient
 
 logger = logging.getLogger(__name__)

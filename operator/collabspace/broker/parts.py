@@ -16,7 +16,6 @@ from collabspace.broker.journal import Journal
 from collabspace.broker.ledger import Ledger
 from collabspace.broker.limits import RateLimiter
 from collabspace.broker.live import Cluster
-from collabspace.broker.logs import say
 from collabspace.broker.outcomes import AttemptRoutes, ResultRoutes
 from collabspace.broker.publishing import Committer, Publishing, UploadRoutes
 from collabspace.broker.reading import Reading, SessionRoutes
@@ -30,6 +29,7 @@ from collabspace.broker.tokens import Tokens
 from collabspace.broker.uploads import Uploads
 from collabspace.broker.versions import Versions, list_versions
 from collabspace.kube.client import KubeClient
+from collabspace.kube.logs import say
 
 logger = logging.getLogger(__name__)
 SCRATCH = ".checks"

@@ -9,7 +9,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from collabspace.broker import metrics
-from collabspace.broker.logs import say
+from collabspace.kube.logs import say
 
 logger = logging.getLogger(__name__)
 QUIET = frozenset({"/livez", "/readyz", "/metrics"})

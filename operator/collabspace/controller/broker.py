@@ -5,6 +5,7 @@ import datetime as dt
 import logging
 import ssl
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
@@ -62,13 +63,19 @@ class TokenSource:
 
 
 class Broker:
-    """Runs until cancelled; while the broker is away the operator goes on with what it knows."""
+    """Runs until cancelled; while the broker is away the operator goes on with what it knows.
 
-    def __init__(self, url: str, ca_file: Path | None, tokens: TokenSource, world: World) -> None:
+    `permit` is asked before usage is sent and raises KubeError when this process may not; reading needs no leave.
+    """
+
+    def __init__(
+        self, url: str, ca_file: Path | None, tokens: TokenSource, world: World, permit: Callable[[], object]
+    ) -> None:
         self._url = url
         self._ca_file = ca_file
         self._tokens = tokens
         self._world = world
+        self._permit = permit
         self._unsent: OrderedDict[tuple[str, int], Usage] = OrderedDict()
         self._wanted = asyncio.Event()
 
@@ -147,6 +154,8 @@ class Broker:
     ) -> bytes:
         headers = {"Authorization": f"Bearer {await self._tokens.token()}", "Content-Type": "application/json"}
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=5)
+        if body is not None:
+            self._permit()
         try:
             async with session.request(
                 method, self._url + path, data=body, headers=headers, timeout=timeout, allow_redirects=False

@@ -17,10 +17,10 @@ from collabspace.api import names
 from collabspace.controller.world import World
 from collabspace.kube import clock
 from collabspace.kube.cache import Cache
+from collabspace.kube.client import WATCH_SILENCE_SECONDS
 from collabspace.kube.config import Access
-from collabspace.kube.watch import Backoff, Life
+from collabspace.kube.watch import STREAM_SECONDS, Backoff, Life
 
-SERVER_SECONDS = 45
 STEPS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -78,15 +78,15 @@ def settings() -> kopf.OperatorSettings:
     chosen.networking.request_timeout = 10
     chosen.networking.connect_timeout = 5
     chosen.networking.error_backoffs = Endless()
-    chosen.watching.server_timeout = SERVER_SECONDS
-    chosen.watching.inactivity_timeout = 75
+    chosen.watching.server_timeout = STREAM_SECONDS
+    chosen.watching.inactivity_timeout = WATCH_SILENCE_SECONDS
     chosen.watching.chunk_size = 500
     chosen.process.ultimate_exiting_timeout = 20
     return chosen
 
 
 class Pulse:
-    """When kopf's watch of each kind was last served; its streams end every SERVER_SECONDS and are opened anew."""
+    """When kopf's watch of each kind was last served; its streams end every STREAM_SECONDS and are opened anew."""
 
     def __init__(self, paths: tuple[str, ...]) -> None:
         self.lives = {path: Life() for path in paths}
@@ -96,12 +96,12 @@ class Pulse:
         if life is not None and status < 400:
             life.served()
         elif life is not None:
-            life.tried()
+            life.failed(status)
 
     def failed(self, path: str) -> None:
         life = self.lives.get(path)
         if life is not None:
-            life.tried()
+            life.failed(0)
 
 
 def registry(access: Access, world: World, pulse: Pulse) -> kopf.OperatorRegistry:

@@ -1,46 +1,48 @@
 """The operator process: `python -m collabspace.controller.main`."""
 
 import asyncio
+import contextlib
 import logging
-import random
+import signal
+import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Coroutine
+from importlib.metadata import version
+from typing import Any
 
 import kopf
 
 from collabspace.api import names
 from collabspace.api.catalogue import catalogue
-from collabspace.controller import frame, logs, metrics
+from collabspace.controller import frame, metrics
 from collabspace.controller.admissions import Admissions
 from collabspace.controller.broker import Broker, TokenSource
 from collabspace.controller.events import EventPoster
-from collabspace.controller.probes import Health, Probes
+from collabspace.controller.leadership import Leadership
+from collabspace.controller.probes import Health, Probes, Watchdog
 from collabspace.controller.queue import KeyQueue
 from collabspace.controller.reconcile import Reconciler
 from collabspace.controller.settings import OperatorSettings, SettingsError, load
 from collabspace.controller.startup import hold_stragglers, resend_usage
 from collabspace.controller.tasks import Hands
 from collabspace.controller.teams import Teams
+from collabspace.controller.watches import Watches, patiently
 from collabspace.controller.world import World
 from collabspace.controller.writing import Statuses
 from collabspace.core.job import JobSettings
-from collabspace.kube import config
-from collabspace.kube.client import KubeClient, KubeError
-from collabspace.kube.watch import RELIST_SECONDS, Backoff, Sink, Watch
+from collabspace.kube import config, logs
+from collabspace.kube.client import KubeClient
+from collabspace.kube.lease import Identity, Lease
 
-T = TypeVar("T")
-DEAF_SECONDS = 90.0
-TICK_SECONDS = 0.5
-OURS = {"labelSelector": names.TASK_UID_LABEL}
-TERMINAL = OURS | {"fieldSelector": "status.phase!=Running,status.phase!=Pending"}
+BEAT_SECONDS = 0.5
+DRAIN_SECONDS = 10.0
+LEASE_SECONDS = 3.0
+LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{names.SYSTEM_NAMESPACE}/leases"
+# The Lease bears the name of the account that may take it.
+LEASE = names.OPERATOR_ACCOUNT
+KOPF = "kopf"
 log = logging.getLogger("collabspace.controller")
-
-
-class DeafError(Exception):
-    """A watch showed no sign of life for too long; a new process is surer than any repair."""
 
 
 def main() -> None:
@@ -57,164 +59,183 @@ def main() -> None:
 async def serve(settings: OperatorSettings, access: config.Access) -> int:
     """The whole life of the operator; the exit code."""
     health = Health()
-    probes = Probes(settings.metrics_host, settings.metrics_port, health)
+    probes, watchdog = Probes(settings.metrics_host, settings.metrics_port, health), Watchdog(health)
     probes.start()
+    watchdog.start()
     metrics.prepare()
     log.info("probes and metrics on %s:%s", settings.metrics_host, probes.port)
+    beat = asyncio.create_task(_beat(health))
     try:
-        async with KubeClient(access, connections=settings.workers * 2 + 8, observe=metrics.observe_request) as client:
-            return await _run(settings, access, client, health)
+        async with contextlib.AsyncExitStack() as stack:
+            return await Operator(settings, access, health, stack).run()
     finally:
+        watchdog.stop()
+        beat.cancel()
         probes.stop()
 
 
-@dataclass
 class _Parts:
     """What runs side by side until the first of them ends."""
 
-    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ended: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
 
     def start(self, name: str, part: Coroutine[Any, Any, None]) -> None:
-        self.tasks.append(asyncio.create_task(part, name=name))
+        task = asyncio.create_task(part, name=name)
+        task.add_done_callback(self._ended.put_nowait)
+        self._tasks.append(task)
 
     async def wait(self) -> int:
-        """Ends all when one ends; 1 when it failed."""
-        done, _ = await asyncio.wait(self.tasks, return_when=asyncio.FIRST_COMPLETED)
-        code = 0
-        for each in done:
-            error = None if each.cancelled() else each.exception()
-            if error is not None:
-                log.critical("%s ended: %s %s", each.get_name(), type(error).__name__, str(error)[:300])
-                code = 1
-            else:
-                log.info("%s ended", each.get_name())
+        """Until one ends; 1 when it failed."""
+        first = await self._ended.get()
+        error = None if first.cancelled() else first.exception()
+        if error is None:
+            log.info("%s ended", first.get_name())
+            return 0
+        log.critical("%s ended: %s %s", first.get_name(), type(error).__name__, str(error)[:300])
+        return 1
+
+    async def stop(self, *, spare: str = "") -> None:
+        ending = [each for each in self._tasks if each.get_name() != spare]
+        for each in ending:
+            each.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+
+
+class Operator:
+    """All parts, wired. Three clients: for reads, for the Lease, and for writes, which only a leader may make."""
+
+    def __init__(
+        self,
+        settings: OperatorSettings,
+        access: config.Access,
+        health: Health,
+        stack: contextlib.AsyncExitStack,
+    ) -> None:
+        identity = Identity(settings.instance, socket.gethostname())
+        agent = f"collabspace-operator/{version('collabspace')} ({identity.name})"
+        reader = KubeClient(access, observe=metrics.observe_request, user_agent=agent)
+        # One of its own, so that a renewal never queues behind the work of a burst.
+        keeper = KubeClient(access, 2, metrics.observe_request, request_seconds=LEASE_SECONDS, user_agent=agent)
+        leadership = Leadership(Lease(keeper, LEASES, LEASE, identity), health)
+        limit = settings.workers * 2 + 8
+        writer = KubeClient(access, limit, metrics.observe_request, permit=leadership.permit, user_agent=agent)
+        for client in (reader, keeper, writer):
+            stack.push_async_callback(client.close)
+        queue = KeyQueue()
+        queue.shut()
+        world = World(queue.add)
+        broker = Broker(
+            settings.broker_url, settings.broker_ca_file, TokenSource(reader), world, permit=leadership.permit
+        )
+        self._settings, self._access, self._health = settings, access, health
+        self._reader, self._leadership = reader, leadership
+        self._watches = Watches(reader, world)
+        self._parts = _Parts()
+        self._stopping = asyncio.Event()
+        self._hands = Hands(
+            world=world,
+            queue=queue,
+            client=writer,
+            admissions=Admissions(world, queue),
+            teams=Teams(world, queue, writer),
+            statuses=Statuses(world, queue, writer),
+            broker=broker,
+            events=EventPoster(writer),
+            catalogue=catalogue(),
+            settings=JobSettings(settings.trainer_image, settings.broker_url),
+        )
+
+    async def run(self) -> int:
+        """Until a signal or a failure; keys in hand are finished and the Lease is released before the end."""
+        self._listen()
+        parts = self._parts
+        parts.start("signal", _until(self._stopping))
+        parts.start("election", self._leadership.run())
+        parts.start("life", self._live())
+        code = await parts.wait()
+        self._health.ready = False
+        self._hands.queue.shut()
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self._hands.queue.idle()
+        except TimeoutError:
+            log.warning("keys in hand were not finished in %.0f s; the next leader looks at them", DRAIN_SECONDS)
+        # Nothing of ours may be under way when another is invited to lead.
+        await parts.stop(spare=KOPF)
+        await self._leadership.resign()
+        await parts.stop()
         return code
 
-    async def stop(self) -> None:
-        for each in self.tasks:
-            each.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-
-
-async def _run(settings: OperatorSettings, access: config.Access, client: KubeClient, health: Health) -> int:
-    queue = KeyQueue()
-    world = World(queue.add)
-    broker = Broker(settings.broker_url, settings.broker_ca_file, TokenSource(client), world)
-    hands = Hands(
-        world=world,
-        queue=queue,
-        client=client,
-        admissions=Admissions(world, queue),
-        teams=Teams(world, queue, client),
-        statuses=Statuses(world, queue, client),
-        broker=broker,
-        events=EventPoster(client),
-        catalogue=catalogue(),
-        settings=JobSettings(settings.trainer_image, settings.broker_url),
-    )
-    parts = _Parts()
-    try:
-        watches = await _fill(client, world, parts, health)
-        for key in await _patiently("stopping pods", lambda: hold_stragglers(client, world)):
-            queue.add(key)
-        resend_usage(world, broker)
-        pulse = frame.Pulse(tuple(KOPF_PATHS.values()))
-        parts.start("monitor", _monitor(watches, pulse, health))
-        parts.start("broker", broker.run())
+    async def _live(self) -> None:
+        """Fills the caches, then follows the world, and works on it whenever this process leads."""
+        parts, hands, health, leadership = self._parts, self._hands, self._health, self._leadership
+        await leadership.looked.wait()
+        current = leadership.leading
+        health.words["caches"] = "filling"
+        for watch in self._watches.own:
+            parts.start(f"watch-{watch.name}", watch.run())
+        await self._watches.fill()
+        world = hands.world
+        for key in await patiently("list of stopping pods", lambda: hold_stragglers(self._reader, world)):
+            hands.queue.add(key)
+        health.words["caches"] = "filled"
+        parts.start("monitor", self._watches.monitor(health, leadership.reachable))
+        parts.start("broker", hands.broker.run())
         parts.start("events", hands.events.run())
+        parts.start("relist", self._watches.relist())
         reconciler = Reconciler(hands)
-        for number in range(settings.workers):
+        for number in range(self._settings.workers):
             parts.start(f"worker-{number}", reconciler.work())
-        parts.start("relist", _relist(client, world))
         await asyncio.sleep(0)  # the monitor's first figures are there before anybody is told that we are ready
         health.ready = True
         log.info("ready: %d tasks, %d datasets, %d Jobs", len(world.tasks), len(world.datasets), len(world.jobs))
-        parts.start("kopf", _kopf(access, world, pulse))
-        return await parts.wait()
-    finally:
-        health.ready = False
-        await parts.stop()
+        parts.start(KOPF, self._kopf())
+        await self._lead(current)
+
+    async def _lead(self, current: bool) -> None:
+        """Lets the workers work while this process leads. `current`: nobody else can have written since the fill."""
+        hands, leadership = self._hands, self._leadership
+        while True:
+            await leadership.gained()
+            if not current:
+                await self._watches.refresh()
+            current = False
+            if leadership.leading:
+                resend_usage(hands.world, hands.broker)
+                hands.queue.open()
+            await leadership.lost()
+            hands.queue.shut()
+
+    async def _kopf(self) -> None:
+        before = asyncio.all_tasks()
+        tasks = await kopf.spawn_tasks(
+            registry=frame.registry(self._access, self._hands.world, self._watches.pulse),
+            settings=frame.settings(),
+            clusterwide=True,
+            standalone=True,
+        )
+        self._listen()  # kopf has just taken the signals for itself
+        await kopf.run_tasks(tasks, ignored=before)
+
+    def _listen(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stopping.set)
 
 
-KOPF_PATHS: Mapping[str, str] = {
-    "shareddatasets": f"/apis/{names.API_VERSION}/{names.SHARED_DATASETS}",
-    "collabtasks": f"/apis/{names.API_VERSION}/{names.COLLAB_TASKS}",
-    "modelselections": f"/apis/{names.API_VERSION}/{names.MODEL_SELECTIONS}",
-    "namespaces": "/api/v1/namespaces",
-}
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()
 
 
-def _sinks(world: World) -> dict[str, Sink]:
-    return {
-        "namespaces": world.namespaces,
-        "shareddatasets": world.datasets,
-        "modelselections": world.selections,
-        "collabtasks": world.tasks,
-    }
-
-
-async def _fill(client: KubeClient, world: World, parts: _Parts, health: Health) -> list[Watch]:
-    """Every cache from a LIST that succeeded, however long that takes; only then does anything act on them."""
-    watches = [
-        Watch(client, "nodes", "/api/v1/nodes", world.nodes),
-        Watch(client, "pods", "/api/v1/pods", world.pods, TERMINAL),
-        Watch(client, "jobs", "/apis/batch/v1/jobs", world.jobs, OURS),
-    ]
-    for watch in watches:
-        parts.start(f"watch-{watch.name}", watch.run())
-    filling = asyncio.gather(
-        *(watch.synced.wait() for watch in watches),
-        *(_patiently(name, Watch(client, name, KOPF_PATHS[name], sink).list) for name, sink in _sinks(world).items()),
-    )
-    while not filling.done():
-        health.beat = time.monotonic()
-        await asyncio.wait([filling], timeout=TICK_SECONDS)
-    filling.result()
-    return watches
-
-
-async def _patiently(name: str, call: Callable[[], Awaitable[T]]) -> T:
-    """The call's answer, however often it must be tried."""
-    backoff = Backoff()
-    while True:
-        try:
-            return await call()
-        except KubeError as error:
-            pause = backoff.next()
-            log.warning("list of %s failed (%s %s); again in %.1f s", name, error.status, error.reason, pause)
-            await asyncio.sleep(pause)
-
-
-async def _relist(client: KubeClient, world: World) -> None:
-    """A full LIST of what kopf watches, now and then: a missed deletion is found, a stale object mended."""
-    while True:
-        await asyncio.sleep(RELIST_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 spreads the lists
-        for name, sink in _sinks(world).items():
-            await _patiently(name, Watch(client, name, KOPF_PATHS[name], sink).list)
-
-
-async def _kopf(access: config.Access, world: World, pulse: frame.Pulse) -> None:
-    await kopf.operator(
-        registry=frame.registry(access, world, pulse), settings=frame.settings(), clusterwide=True, standalone=True
-    )
-
-
-async def _monitor(watches: list[Watch], pulse: frame.Pulse, health: Health) -> None:
-    """Beats for the probe thread, measures lag, and ends the process when a watch has gone deaf."""
+async def _beat(health: Health) -> None:
+    """Beats for the probe thread and the watchdog, and measures how late the loop runs."""
     loop = asyncio.get_running_loop()
-    lives = {watch.name: watch.life for watch in watches}
-    lives |= {name: pulse.lives[path] for name, path in KOPF_PATHS.items()}
-    late = 0.0
     while True:
         health.beat = time.monotonic()
-        metrics.LOOP_LAG.set(late)
-        for name, life in lives.items():
-            metrics.STALENESS.labels(name).set(life.age())
-            if life.silence() > DEAF_SECONDS:
-                raise DeafError(f"the watch of {name} showed no sign of life for {life.silence():.0f} s")
         before = loop.time()
-        await asyncio.sleep(TICK_SECONDS)
-        late = max(0.0, loop.time() - before - TICK_SECONDS)
+        await asyncio.sleep(BEAT_SECONDS)
+        metrics.LOOP_LAG.set(max(0.0, loop.time() - before - BEAT_SECONDS))
 
 
 if __name__ == "__main__":

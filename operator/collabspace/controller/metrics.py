@@ -50,6 +50,9 @@ STATUS_REFUSED = Counter(
 STALENESS = Gauge(
     "collabspace_watch_staleness_seconds", "Since the last sign of life of a watch.", ["watch"], registry=REGISTRY
 )
+LEADER = Gauge(
+    "collabspace_leader", "1 while this process leads and may write, 0 while it stands by.", registry=REGISTRY
+)
 LOOP_LAG = Gauge("collabspace_loop_lag_seconds", "How late the event loop runs.", registry=REGISTRY)
 BROKER_CONNECTED = Gauge("collabspace_broker_connected", "1 while the broker's feed is read.", registry=REGISTRY)
 EVENTS_DROPPED = Counter("collabspace_events_dropped", "Events not posted: too many at once.", registry=REGISTRY)

@@ -16,7 +16,10 @@ class WorkKey(NamedTuple):
 
 
 class KeyQueue:
-    """First come, first served, in two lanes: what may wait (statuses in a burst) goes after all that is urgent."""
+    """First come, first served, in two lanes: what may wait (statuses in a burst) goes after all that is urgent.
+
+    Keys are taken always, but none is handed out between shut() and open().
+    """
 
     def __init__(self) -> None:
         self._urgent: deque[WorkKey] = deque()
@@ -26,6 +29,9 @@ class KeyQueue:
         self._again: dict[WorkKey, bool] = {}
         self._timers: dict[WorkKey, asyncio.TimerHandle] = {}
         self._filled = asyncio.Event()
+        self._open = True
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -34,6 +40,19 @@ class KeyQueue:
     def pressed(self) -> bool:
         """Whether urgent keys wait."""
         return bool(self._urgent)
+
+    def open(self) -> None:
+        """Keys are handed out from now on."""
+        self._open = True
+        self._filled.set()
+
+    def shut(self) -> None:
+        """No key is handed out from now on."""
+        self._open = False
+
+    async def idle(self) -> None:
+        """Waits until no key is in work."""
+        await self._idle.wait()
 
     def add(self, key: WorkKey, *, urgent: bool = True) -> None:
         """The key will be looked at after this call, once. A key in work is looked at again when that is done."""
@@ -59,14 +78,15 @@ class KeyQueue:
             self._timers[key] = asyncio.get_running_loop().call_later(min(seconds, 86_400.0), self._due, key)
 
     async def get(self) -> WorkKey:
-        """The next key; call done() when finished with it."""
+        """The next key, while the queue is open; call done() when finished with it."""
         while True:
-            while self._urgent or self._patient:
+            while self._open and (self._urgent or self._patient):
                 urgent = bool(self._urgent)
                 key = (self._urgent if urgent else self._patient).popleft()
                 if self._waiting.get(key) is urgent:
                     del self._waiting[key]
                     self._working.add(key)
+                    self._idle.clear()
                     QUEUE_DEPTH.set(len(self._waiting))
                     return key
             self._filled.clear()
@@ -74,6 +94,8 @@ class KeyQueue:
 
     def done(self, key: WorkKey) -> None:
         self._working.discard(key)
+        if not self._working:
+            self._idle.set()
         urgent = self._again.pop(key, None)
         if urgent is not None:
             self.add(key, urgent=urgent)

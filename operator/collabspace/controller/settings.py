@@ -25,6 +25,12 @@ class OperatorSettings(BaseSettings):
     metrics_host: str = Field(default="127.0.0.1", min_length=1)
     metrics_port: int = Field(default=8080, ge=0, le=65535, description="0: any free port.")
     trainer_image: str = Field(default=names.TRAINER_IMAGE, min_length=1, max_length=512)
+    instance: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9]([-.a-z0-9]{0,61}[a-z0-9])?$",
+        description="A name that no two live processes bear at a time, such as the pod's: a process that is started "
+        "under it leads at once after one that was killed. None: it waits until the Lease has run out.",
+    )
     workers: int = Field(default=16, ge=1, le=256)
 
     @field_validator("broker_url")

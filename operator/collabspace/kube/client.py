@@ -1,19 +1,22 @@
 """The only way to the API server: HTTP over one aiohttp session with orjson; objects are dicts until parsed."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 import orjson
+from aiohttp.abc import AbstractStreamWriter
 
 from collabspace.kube.config import Access
 
 Object = dict[str, Any]
 Operations = list[Object]
 REQUEST_SECONDS = 10.0
-WATCH_SILENCE_SECONDS = 75.0
+# A stream of 45 s that the server has not ended by then, and on which nothing came, is dead.
+WATCH_SILENCE_SECONDS = 60.0
 
 
 class KubeError(Exception):
@@ -31,18 +34,41 @@ class KubeError(Exception):
         return self.status in (0, 429) or self.status >= 500
 
 
+class _PermittedBody(aiohttp.BytesPayload):
+    """A body that asks once more when its bytes go out: a process may be frozen between any two steps before."""
+
+    def __init__(self, body: bytes, permit: Callable[[], float], content_type: str) -> None:
+        super().__init__(body, content_type=content_type)
+        self._permit = permit
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        self._permit()
+        await super().write_with_length(writer, content_length)
+
+
 class KubeClient:
     """Requests by path, for example `/apis/batch/v1/namespaces/a/jobs`. Safe for concurrent use; close it when done.
 
-    `observe` is told the verb and the status of every answer (0: none came), for metrics.
+    `observe` is told the verb and the status of every answer (0: none came), for metrics. `permit` is asked before each
+    write, and again when its bytes are sent: it says for how many seconds writing is allowed, or raises KubeError.
     """
 
     def __init__(
-        self, access: Access, connections: int = 32, observe: Callable[[str, int], None] | None = None
+        self,
+        access: Access,
+        connections: int = 32,
+        observe: Callable[[str, int], None] | None = None,
+        *,
+        permit: Callable[[], float] | None = None,
+        request_seconds: float = REQUEST_SECONDS,
+        user_agent: str = "collabspace",
     ) -> None:
         self.access = access
         self._connections = connections
         self._observe = observe
+        self._permit = permit
+        self._request_seconds = request_seconds
+        self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -168,7 +194,8 @@ class KubeClient:
 
     def _headers(self) -> dict[str, str]:
         token = self.access.authorization()
-        return {"Accept": "application/json"} | ({"Authorization": token} if token else {})
+        common = {"Accept": "application/json", "User-Agent": self._user_agent}
+        return common | ({"Authorization": token} if token else {})
 
     async def _request(
         self,
@@ -178,15 +205,15 @@ class KubeClient:
         params: Mapping[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Object:
-        headers = self._headers() | ({"Content-Type": content_type} if body is not None else {})
+        seconds, data = self._request_seconds, None
+        if body is not None:
+            permit = self._permit or _always
+            seconds = min(seconds, permit())
+            data = _PermittedBody(orjson.dumps(body), permit, content_type)
         try:
-            async with asyncio.timeout(REQUEST_SECONDS):
+            async with asyncio.timeout(seconds):
                 async with self._open().request(
-                    method,
-                    self.access.server + path,
-                    params=params,
-                    data=None if body is None else orjson.dumps(body),
-                    headers=headers,
+                    method, self.access.server + path, params=params, data=data, headers=self._headers()
                 ) as response:
                     raw = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -197,6 +224,10 @@ class KubeClient:
             raise _error(response.status, raw)
         answer: Object = orjson.loads(raw)
         return answer
+
+
+def _always() -> float:
+    return math.inf
 
 
 def _error(status: int, raw: bytes) -> KubeError:

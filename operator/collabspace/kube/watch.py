@@ -42,26 +42,32 @@ class Backoff:
 
 
 class Life:
-    """Signs of life of one watch: when it was last served, and when it last tried. A watch that fails and says so is
-    not deaf; one that neither gets nor asks is."""
+    """Signs of life of one watch: when it was last served, when it was last answered at all, when it last tried.
+
+    A watch that is refused and says so is not deaf, nor is one that nobody answers while nobody answers anything.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._served = self._tried = self._loop.time()
+        self._served = self._answered = self._tried = self._loop.time()
 
     def served(self) -> None:
-        self._served = self._tried = self._loop.time()
+        self._served = self._answered = self._tried = self._loop.time()
 
-    def tried(self) -> None:
+    def failed(self, status: int) -> None:
+        """A try ended with this HTTP status; 0: no answer came."""
         self._tried = self._loop.time()
+        if status:
+            self._answered = self._tried
 
     def age(self) -> float:
         """Seconds since the API server last served it."""
         return self._loop.time() - self._served
 
-    def silence(self) -> float:
-        """Seconds since anything happened, be it a failure."""
-        return self._loop.time() - self._tried
+    def silence(self, reachable: float) -> float:
+        """Seconds of silence that nothing excuses, when the API server has answered others for `reachable` seconds."""
+        now = self._loop.time()
+        return max(now - self._tried, min(now - self._answered, reachable))
 
 
 class Watch:
@@ -87,7 +93,7 @@ class Watch:
                 backoff.reset()
                 await self._follow(version, backoff)
             except KubeError as error:
-                self.life.tried()
+                self.life.failed(error.status)
                 pause = backoff.next()
                 log.warning("list of %s failed (%s %s); again in %.1f s", self.name, error.status, error.reason, pause)
                 await asyncio.sleep(pause)
@@ -121,7 +127,7 @@ class Watch:
                 self.life.served()
                 backoff.reset()
             except KubeError as error:
-                self.life.tried()
+                self.life.failed(error.status)
                 if error.status == GONE:
                     return
                 pause = backoff.next()

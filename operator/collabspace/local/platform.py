@@ -92,6 +92,8 @@ def _operator(state: State, trust: Trust) -> Component:
         "COLLABSPACE_BROKER_URL": state.address("broker"),
         "COLLABSPACE_BROKER_CA_FILE": trust.cluster.file,
         "COLLABSPACE_METRICS_PORT": state.port("operator"),
+        # The supervisor starts it only when the process before is gone, so it need not wait for that one's Lease.
+        "COLLABSPACE_INSTANCE": state.name,
         "COLLABSPACE_TRAINER_IMAGE": names.TRAINER_IMAGE,
     }
     ready = http_probe(f"{state.address('operator', 'http')}/readyz")

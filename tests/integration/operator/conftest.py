@@ -36,6 +36,7 @@ def operator(
         "COLLABSPACE_KUBECONFIG": str(cluster.user(IDENTITY, GROUPS)),
         "COLLABSPACE_BROKER_URL": broker.url,
         "COLLABSPACE_METRICS_PORT": str(port),
+        "COLLABSPACE_INSTANCE": "tested",
         "PYTHONWARNINGS": "default",
     }
     process = OperatorProcess(environment, tmp_path_factory.mktemp("operator") / "operator.log", port)

@@ -4,33 +4,64 @@ import asyncio
 
 import pytest
 
-from collabspace.controller import main
 from collabspace.controller.frame import Endless, Pulse, settings
 from collabspace.controller.probes import Health
+from collabspace.controller.watches import DEAF_SECONDS, KOPF_PATHS, DeafError, Watches
+from collabspace.controller.world import World
+from collabspace.kube import config
+from collabspace.kube.client import KubeClient
 from collabspace.kube.watch import Backoff, Life
 
-PATHS = tuple(main.KOPF_PATHS.values())
+PATHS = tuple(KOPF_PATHS.values())
+NOWHERE = config.Access("http://127.0.0.1:9", None, lambda: None, "default", None, None, None)
 
 
-async def monitored(pulse: Pulse) -> None:
-    await asyncio.wait_for(main._monitor([], pulse, Health()), 0.05)
+def watches() -> Watches:
+    return Watches(KubeClient(NOWHERE), World(lambda _key: None))
 
 
-async def test_a_silent_watch_ends_the_process() -> None:
-    pulse = Pulse(PATHS)
-    pulse.lives[PATHS[1]]._tried -= main.DEAF_SECONDS + 1
-    with pytest.raises(main.DeafError, match="collabtasks showed no sign of life"):
-        await monitored(pulse)
+def lives(watched: Watches) -> list[Life]:
+    return [watch.life for watch in watched.own] + list(watched.pulse.lives.values())
 
 
-async def test_a_watch_that_meets_a_closed_door_is_not_deaf() -> None:
-    pulse = Pulse(PATHS)
-    life = pulse.lives[PATHS[1]]
-    life._served = life._tried = life._tried - main.DEAF_SECONDS - 1
-    pulse.failed(PATHS[1])
-    assert life.age() > main.DEAF_SECONDS
+async def monitored(watched: Watches, reachable: float) -> None:
+    await asyncio.wait_for(watched.monitor(Health(), lambda: reachable), 0.05)
+
+
+@pytest.mark.parametrize("number", range(7))
+async def test_each_watch_that_does_not_even_try_ends_the_process(number: int) -> None:
+    watched = watches()
+    lives(watched)[number]._tried -= DEAF_SECONDS + 1
+    with pytest.raises(DeafError, match=r"the watch of \w+ showed no sign of life for 91 s"):
+        await monitored(watched, 0)
+
+
+@pytest.mark.parametrize("number", range(7))
+async def test_each_watch_that_alone_gets_no_answer_ends_the_process(number: int) -> None:
+    watched = watches()
+    life = lives(watched)[number]
+    life._served = life._answered = life._tried - DEAF_SECONDS - 1
+    with pytest.raises(DeafError):
+        await monitored(watched, DEAF_SECONDS + 1)
+
+
+async def test_a_watch_that_gets_no_answer_while_nobody_does_is_not_deaf() -> None:
+    watched = watches()
+    for life in lives(watched):
+        life._served = life._answered = life._tried - 1000
+        life.failed(0)
     with pytest.raises(TimeoutError):
-        await monitored(pulse)
+        await monitored(watched, 5)
+
+
+async def test_a_watch_that_is_refused_and_says_so_is_not_deaf() -> None:
+    watched = watches()
+    life = lives(watched)[0]
+    life._served = life._answered = life._tried = life._tried - 1000
+    life.failed(403)
+    assert life.age() > DEAF_SECONDS
+    with pytest.raises(TimeoutError):
+        await monitored(watched, 1000)
 
 
 @pytest.mark.parametrize(("status", "served"), [(200, True), (403, False), (500, False)])
@@ -41,13 +72,13 @@ async def test_only_a_good_answer_counts_as_served(status: int, served: bool) ->
     pulse.answered(PATHS[0], status)
     pulse.answered("/apis/other", 200)
     assert (life.age() < 1) is served
-    assert life.silence() < 1
+    assert life.silence(1000) < 1
 
 
 async def test_a_life_begins_with_its_first_breath() -> None:
     life = Life()
     assert life.age() < 1
-    assert life.silence() < 1
+    assert life.silence(1000) < 1
 
 
 def test_backoff_grows_to_a_cap_and_never_ends() -> None:
@@ -75,3 +106,4 @@ def test_kopf_stores_posts_and_throttles_nothing() -> None:
     assert chosen.persistence.diffbase_storage.build(body={"spec": {}}) == {}
     assert chosen.persistence.progress_storage.fetch(key="x", body={}) is None
     assert (chosen.networking.request_timeout, chosen.watching.server_timeout) == (10, 45)
+    assert chosen.watching.inactivity_timeout < DEAF_SECONDS - 15
