@@ -55,6 +55,9 @@ GPU_RESOURCE: Final = "nvidia.com/gpu"
 TRAINER_CONTAINER: Final = "trainer"
 TRAINER_IMAGE: Final = "collabspace/trainer"
 
+# The last of the admission policies: once it refuses, all of them do.
+JOBS_POLICY: Final = "collabspace-jobs"
+
 
 def job_name(task: str, attempt: int) -> str:
     """The Job of one attempt; the number in the name is the fence against a late writer."""
