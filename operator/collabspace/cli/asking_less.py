@@ -1,14 +1,14 @@
-"""What a task that asked for too much may ask for instead, from the numbers in the message of its refusal. Pure."""
+"""What a task that asked for too much may ask for instead. Pure."""
 
 import re
 
 from collabspace.api.task import Resources
+from collabspace.api.team import Team
 from collabspace.core import quantity
 
 LARGEST = re.compile(
     r"largest node of this cluster has (?:([0-9]+) GPU, )?([0-9]+(?:\.[0-9]+)?) CPU, ([0-9]+(?:\.[0-9]+)?) GiB"
 )
-QUOTA = re.compile(r"has (?:a (GPU|CPU) quota of ([0-9]+(?:\.[0-9]+)?)|no GPU quota)")
 
 
 def beyond_node(asked: Resources, message: str) -> str:
@@ -27,11 +27,20 @@ def beyond_node(asked: Resources, message: str) -> str:
     return " ".join(flags) or "--gpus N"
 
 
-def beyond_quota(asked: Resources, message: str, gpu_quota: int | None) -> tuple[str, str]:
-    """(flag of `teams add` that covers the task, flag of `submit` that fits the quota; empty when it owns none)."""
-    found = QUOTA.search(message)
-    if found and found[1] == "CPU":
-        millis = quantity.amount(cpu=asked.cpu, memory="0", gpu="0").cpu_millis
-        return f"--cpu-quota {-(-millis // 1000)}", f"--cpu {found[2]}"
-    owned = found[2] or "0" if found else "N" if gpu_quota is None else str(gpu_quota)
-    return f"--gpu-quota {asked.gpu}", "" if owned == "0" else f"--gpus {owned}"
+def beyond_quota(asked: Resources, team: Team | None) -> tuple[str, str]:
+    """(flags of `teams add` that cover the task, flags of `submit` that fit the quota; the latter empty when it owns
+    none). Both are empty when the quota covers the task by now.
+
+    Without the team, which not everybody may read, the numbers are left to the person.
+    """
+    if team is None:
+        return f"--gpu-quota {asked.gpu}", "--gpus N"
+    wanted = quantity.amount(cpu=asked.cpu, memory="0", gpu=asked.gpu)
+    raised, less = [], []
+    if wanted.gpus > team.gpu_quota:
+        raised.append(f"--gpu-quota {wanted.gpus}")
+        less.append(f"--gpus {team.gpu_quota}" if team.gpu_quota else "")
+    if team.cpu_quota is not None and wanted.cpu_millis > 1000 * team.cpu_quota:
+        raised.append(f"--cpu-quota {-(-wanted.cpu_millis // 1000)}")
+        less.append(f"--cpu {team.cpu_quota}" if team.cpu_quota else "")
+    return " ".join(raised), " ".join(less) if all(less) else ""

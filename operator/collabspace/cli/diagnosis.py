@@ -13,9 +13,10 @@ from collabspace.api.task import CollabTask
 from collabspace.api.team import Team, parse_team
 from collabspace.cli.cluster import Cluster, parsed, path_of, readable, run
 from collabspace.cli.errors import command
-from collabspace.cli.explain import Answer, Facts, answer
+from collabspace.cli.explain import Answer, answer
 from collabspace.cli.options import Where
 from collabspace.cli.output import age, plain, print_document
+from collabspace.cli.task_facts import Facts
 from collabspace.kube import clock
 from collabspace.kube.client import KubeError, Object
 
@@ -41,7 +42,12 @@ def as_text(found: Answer) -> str:
     if found.next_commands:
         lines += ["", f"Next, by {found.who}:" if found.who else "Next:"]
         lines += [f"  {plain(words)}" for words in found.next_commands]
-    parts = (("Numbers:", found.numbers), ("What blocks:", found.blockers), ("Last warnings:", found.warnings))
+    parts = (
+        ("Attempts:", found.attempts),
+        ("Numbers:", found.numbers),
+        ("What blocks:", found.blockers),
+        ("Last warnings:", found.warnings),
+    )
     for title, items in parts:
         if items:
             lines += ["", title, *(f"  {plain(item)}" for item in items)]
@@ -58,6 +64,7 @@ def _document(found: Answer) -> dict[str, Any]:
         "state": found.headline.partition(": ")[2],
         "message": found.message,
         "meaning": found.meaning,
+        "attempts": list(found.attempts),
         "numbers": list(found.numbers),
         "blockers": list(found.blockers),
         "who": found.who,

@@ -10,6 +10,7 @@ import click
 from collabspace.api import names
 from collabspace.api.task import CollabTask
 from collabspace.cli import task_rows
+from collabspace.cli.attempts import Announcer
 from collabspace.cli.cluster import Cluster, path_of, readable, run
 from collabspace.cli.errors import CommandError, command, leaving
 from collabspace.cli.options import Where
@@ -175,8 +176,12 @@ async def _show(
     headers = task_rows.live_headers(everywhere=everywhere)
     screen = console()
     with Live(console=screen, refresh_per_second=4) as live:
+        announcer = Announcer()
 
         def redraw(board: Board) -> None:
+            for task in board.ordered:
+                for line in announcer.lines(task):
+                    screen.print(f"{task.metadata.name}  {line}")
             rows = [
                 task_rows.live_row(task, board.feeds.get(task_rows.key_of(task)), screen.width, everywhere=everywhere)
                 for task in board.ordered
@@ -187,19 +192,23 @@ async def _show(
 
 
 class Lines:
-    """Prints a line for each task whose line has changed."""
+    """Prints a line for each task whose line has changed, and before it one for each new attempt."""
 
     def __init__(self, everywhere: bool) -> None:
         self._everywhere = everywhere
         self._said: dict[Key, str] = {}
+        self._announcer = Announcer()
 
     def show(self, board: Board) -> None:
         for task in board.ordered:
             key = task_rows.key_of(task)
             line = task_rows.live_line(task, board.feeds.get(key))
+            lines = [f"{key[1]}  {new}" for new in self._announcer.lines(task)]
             if self._said.get(key) != line:
                 self._said[key] = line
-                click.echo(f"{clock.now():%H:%M:%S}  {key[0] + '/' if self._everywhere else ''}{line}")
+                lines.append(line)
+            for each in lines:
+                click.echo(f"{clock.now():%H:%M:%S}  {key[0] + '/' if self._everywhere else ''}{each}")
 
 
 def _selections(tasks: list[Key]) -> Selections:
@@ -218,7 +227,7 @@ def _all_ended(board: Board, tasks: list[Key]) -> bool:
 def _goes_on(tasks: list[Key]) -> str:
     namespace, name = tasks[0]
     which = f"Task {name} goes" if len(tasks) == 1 else f"{len(tasks)} tasks go"
-    look, stop = command(f"get {name} -n {namespace}"), f"kubectl delete collabtask {name} -n {namespace}"
+    look, stop = command(f"get {name} -n {namespace}"), command(f"cancel {name} -n {namespace}")
     return f"{which} on in the cluster. See: {look}. End it: {stop}."
 
 

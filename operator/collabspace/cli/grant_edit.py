@@ -83,6 +83,14 @@ def _moment(until: str) -> dt.datetime:
     return dt.datetime(day.year, day.month, day.day, 23, 59, 59, tzinfo=dt.UTC)
 
 
+def has_ended(grant: Grant, now: dt.datetime) -> bool:
+    """Whether the end of a stored grant is past."""
+    try:
+        return bool(grant.get("notAfter")) and clock.parse(grant["notAfter"]) <= now
+    except ValueError:
+        return False  # an end that cannot be read is the operator's to judge
+
+
 def undo(dataset: str, owner: str, grant: Grant) -> str:
     """The words of the command that gives a revoked grant again."""
     words = ["grants", "add", dataset, "-n", owner, "--to", grant["namespace"]]

@@ -7,7 +7,7 @@ import click
 
 from collabspace.api import names
 from collabspace.api.dataset import SharedDataset
-from collabspace.cli import grant_edit
+from collabspace.cli import grant_edit, revocation
 from collabspace.cli.cluster import Cluster, path_of, readable, run
 from collabspace.cli.errors import CommandError, command
 from collabspace.cli.options import Where
@@ -83,27 +83,38 @@ def add(where: Where, dataset: str, to: str, typed: dict[str, Any]) -> None:
 
 
 def revoke(where: Where, dataset: str, name: str | None, to: str | None) -> None:
-    """Removes the grant of that name, or every grant to that namespace, and says how to undo it."""
+    """Removes the grant of that name, or every grant to that namespace; says what running tasks do and how to undo."""
     removed: list[Object] = []
+    kept: list[Object] = []
 
     def without(existing: list[Object]) -> tuple[list[Object], str]:
         removed[:] = [grant for grant in existing if name == grant["name"] or to == grant["namespace"]]
+        kept[:] = [grant for grant in existing if grant not in removed]
         if not removed:
             there = ", ".join(f"{grant['name']} (to {grant['namespace']})" for grant in existing) or "none"
             wanted = f"named {name}" if name else f"to namespace {to}"
             raise CommandError(f"dataset {dataset} has no grant {wanted}", f"Its grants: {there}.")
-        return [grant for grant in existing if grant not in removed], "revoked"
+        return list(kept), "revoked"
 
-    async def take_back(cluster: Cluster) -> str:
+    async def take_back(cluster: Cluster) -> tuple[str, list[str]]:
+        found = await cluster.find(names.SHARED_DATASETS, dataset)
         await _edit(cluster, dataset, without)
-        return cluster.namespace
+        return cluster.namespace, await revocation.consequences(cluster, found, removed, kept)
 
-    owner = run(where, take_back)
+    owner, consequences = run(where, take_back)
     for grant in removed:
         click.echo(f"shareddataset.{names.GROUP}/{dataset} grant/{grant['name']} revoked")
-    click.echo("New reads are refused from now on; results that were trained already stay. To undo:", err=True)
+    click.echo("New reads are refused from now on; results that were trained already stay.", err=True)
+    for line in consequences:
+        click.echo(line, err=True)
+    ended = [grant["name"] for grant in removed if grant_edit.has_ended(grant, clock.now())]
+    if ended:
+        click.echo(f"Had ended before: {', '.join(ended)}", err=True)
+    if len(ended) < len(removed):
+        click.echo("To undo:", err=True)
     for grant in removed:
-        click.echo(f"  {command(grant_edit.undo(dataset, owner, grant))}", err=True)
+        if grant["name"] not in ended:
+            click.echo(f"  {command(grant_edit.undo(dataset, owner, grant))}", err=True)
 
 
 async def _edit(cluster: Cluster, dataset: str, change: Callable[[list[Object]], tuple[list[Object], str]]) -> str:

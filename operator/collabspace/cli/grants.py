@@ -6,9 +6,7 @@ import click
 
 from collabspace.cli import suggest
 from collabspace.cli.options import Where, cluster_options, output_option
-from collabspace.cli.parameters import NameType
-
-USES = ("Train", "Evaluate", "Download")
+from collabspace.cli.parameters import NameType, UseType
 
 
 @click.group(short_help="Say who may use a dataset, for what and until when.")
@@ -36,7 +34,7 @@ def list_grants(where: Where, dataset: str | None, output: str | None) -> None:
     "--use",
     "uses",
     multiple=True,
-    type=click.Choice(USES, case_sensitive=False),
+    type=UseType(),
     help="What for; repeat it for several. Train and Evaluate: by trainer pods only.",
 )
 @click.option(
@@ -65,7 +63,10 @@ def add(where: Where, dataset: str, to: str, **typed: Any) -> None:
 @click.option("--to", type=NameType(), help="Every grant to this namespace.", shell_complete=suggest.namespaces)
 @cluster_options()
 def revoke(where: Where, dataset: str, name: str | None, to: str | None) -> None:
-    """Take back a grant on DATASET, by its NAME or by the namespace it was given to. New reads end at once."""
+    """Take back a grant on DATASET, by its NAME or by the namespace it was given to.
+
+    New reads are refused at once. Tasks that run on it are stopped, or go on where the dataset says onRevoke Finish.
+    """
     if (name is None) == (to is None):
         raise click.UsageError("give the grant's NAME or --to NAMESPACE, one of them")
     from collabspace.cli import granting

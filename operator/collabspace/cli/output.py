@@ -51,6 +51,18 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     console(width).print(table(headers, rows))
 
 
+def without_empty(
+    headers: Sequence[str], rows: Sequence[tuple[Cell, ...]], optional: Sequence[str]
+) -> tuple[list[str], list[tuple[Cell, ...]]]:
+    """The table without those optional columns in which every cell is empty."""
+    kept = [
+        column
+        for column, name in enumerate(headers)
+        if name not in optional or any(text_of(row[column]) for row in rows)
+    ]
+    return [headers[column] for column in kept], [tuple(row[column] for column in kept) for row in rows]
+
+
 def print_objects(objects: list[dict[str, Any]], form: str, *, single: bool = False) -> None:
     """Objects in one of OBJECT_FORMS; a list is wrapped as kubectl does it, unless it is one that was asked for."""
     cleaned = [without_managed_fields(item) for item in objects]

@@ -8,10 +8,14 @@ import click
 from click.shell_completion import CompletionItem
 
 NAME = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-DURATION = re.compile(r"^([0-9]{1,7})(s|m|h|d)?$")
+DURATION = re.compile(r"^([0-9]{1,8})(s|m|h|d)?$")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")
 ROLES = {"train": "Train", "evaluate": "Evaluate"}
+GATE = re.compile(r"^([A-Za-z0-9_]{1,64})>?=(.+)$")
+BUDGETS = ("cpu", "gpu")
+USES = ("Train", "Evaluate", "Download")
+UNUSED_USES = ("Serve", "Derive")
 
 
 def is_name(text: str) -> bool:
@@ -130,6 +134,54 @@ class SettingType(click.ParamType[tuple[str, str]]):
         if not (key and equals and text):
             self.fail(f"{str(value)[:80]!r}: give key=value, for example learningRate=1e-4", param, context)
         return key, text
+
+
+class GateType(click.ParamType[tuple[str, str]]):
+    """`metric>=floor`; `metric=floor` means the same and needs no quotes."""
+
+    name = "metric>=floor"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        found = GATE.match(str(value))
+        if found is None:
+            wrong = f"{str(value)[:80]!r}: give a metric and its floor in quotes (a shell takes a bare > for a file)"
+            self.fail(f"{wrong}, for example 'entity_micro_f1>=0.8'", param, context)
+        return found[1], found[2]
+
+
+class BudgetType(click.ParamType[tuple[str, int]]):
+    """`gpu=2h`: two hours of one GPU, or one hour of two."""
+
+    name = "cpu|gpu=duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        what, _, text = str(value).partition("=")
+        seconds = duration_seconds(text)
+        if what not in BUDGETS or seconds is None:
+            self.fail(f"{str(value)[:80]!r}: give cpu or gpu and its hours, for example gpu=2h", param, context)
+        return what, seconds
+
+
+class UseType(click.ParamType[str]):
+    """A use of a grant. Those that this release does nothing with are taken, so that such a grant can be given again,
+    but not offered."""
+
+    name = "|".join(USES)
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        known = {use.lower(): use for use in (*USES, *UNUSED_USES)}
+        if str(value).lower() not in known:
+            self.fail(f"{str(value)[:40]!r} is no use; there are {', '.join(USES)}", param, context)
+        return known[str(value).lower()]
+
+    def shell_complete(
+        self, _context: click.Context, _param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        return [CompletionItem(use) for use in USES if use.lower().startswith(incomplete.lower())]
 
 
 class ReasonType(click.ParamType[str]):

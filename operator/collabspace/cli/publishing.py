@@ -1,5 +1,6 @@
 """A push from file to version: find or make the dataset, check and convert the data, show its counts, upload."""
 
+import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -76,7 +77,21 @@ async def _find(cluster: Cluster, name: str, wished: dict[str, Any] | None) -> F
     if wished and dataset.spec.format != wished["format"]:
         what = f"dataset {name} is there already, with format {dataset.spec.format}, not {wished['format']}"
         raise CommandError(what, "A format cannot change; publish under another name.")
+    _same_policies(dataset, wished or {})
     return Found(cluster.namespace, dataset.metadata.uid, dataset.spec)
+
+
+def _same_policies(dataset: SharedDataset, wished: dict[str, Any]) -> None:
+    """Raises CommandError when --create would have to change a dataset that is there."""
+    stand = {"onRevoke": dataset.spec.on_revoke.value, "deletionPolicy": dataset.spec.deletion_policy.value}
+    name, namespace = dataset.metadata.name, dataset.metadata.namespace
+    for field, value in stand.items():
+        if wished.get(field, value) != value:
+            change = json.dumps({"spec": {field: wished[field]}})
+            raise CommandError(
+                f"dataset {name} is there already, with {field} {value}, not {wished[field]}",
+                f"Change it: kubectl patch shareddataset {name} -n {namespace} --type merge -p '{change}'.",
+            )
 
 
 async def _create(cluster: Cluster, name: str, spec: dict[str, Any] | None) -> str:

@@ -12,6 +12,9 @@ from collabspace.cli.parameters import NameType
 FORMATS = ("TokenClassification", "Tabular", "Model")
 TARGET_KINDS = ("Class", "Number")
 TAG_SCHEMES = ("iob2", "iob1", "bioes")
+ON_REVOKE = ("Stop", "Finish")
+DELETION_POLICIES = ("Retain", "Delete")
+POLICIES = {"on_revoke": "onRevoke", "deletion_policy": "deletionPolicy"}
 
 
 @click.command(short_help="Check a file or folder and publish it as a new version of a dataset.")
@@ -39,6 +42,16 @@ TAG_SCHEMES = ("iob2", "iob1", "bioes")
     show_default=True,
     help="How entities are tagged in CoNLL files; stored as iob2.",
 )
+@click.option(
+    "--on-revoke",
+    type=click.Choice(ON_REVOKE, case_sensitive=False),
+    help="With --create: what running tasks of a revoked grant do. Default Stop.",
+)
+@click.option(
+    "--deletion-policy",
+    type=click.Choice(DELETION_POLICIES, case_sensitive=False),
+    help="With --create: what becomes of the stored versions when the dataset is deleted. Default Retain.",
+)
 @click.option("--dry-run", is_flag=True, help="Check and count only; publish and create nothing.")
 @cluster_options()
 def push(where: Where, dataset: str, path: Path, **flags: Any) -> None:
@@ -56,12 +69,14 @@ def push(where: Where, dataset: str, path: Path, **flags: Any) -> None:
 def _wished(flags: dict[str, Any]) -> dict[str, Any] | None:
     """The spec of a dataset to be made; None when --create was not given."""
     if not flags["create"]:
-        if flags["format_name"] or flags["target"]:
-            raise click.UsageError("--format and --target describe a new dataset; add --create")
+        if any(flags[name] for name in ("format_name", "target", *POLICIES)):
+            wrong = "--format, --target, --on-revoke and --deletion-policy describe a new dataset; add --create"
+            raise click.UsageError(f"{wrong}, or change one that is there: kubectl edit shareddataset NAME")
         return None
     if not flags["format_name"]:
         raise click.UsageError("--create needs --format")
     spec: dict[str, Any] = {"format": flags["format_name"]}
+    spec |= {field: flags[name] for name, field in POLICIES.items() if flags[name]}
     if flags["format_name"] == "Tabular":
         if not flags["target"]:
             raise click.UsageError("--format Tabular needs --target COLUMN")

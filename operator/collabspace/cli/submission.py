@@ -72,9 +72,9 @@ def _typed(name: str | None, flags: dict[str, Any]) -> Typed:
     missing = [flag for flag, value in needed.items() if not value]
     if missing:
         raise click.UsageError(f"missing {', '.join(missing)}; or give a manifest with -f FILE")
-    rest = {key: flags[key] for key in ("model", "random_init", "seed", "priority", "cpu", "memory", "gpus")}
-    settings, gates = dict(flags["settings"]), dict(flags["gates"])
-    return Typed(str(name), flags["task"], flags["method"], datasets, settings, gates=gates, **rest)
+    rest = {key: value for key, value in flags.items() if key != "like"}
+    pairs = {key: dict(flags[key]) for key in ("settings", "gates", "budget")}
+    return Typed(name=str(name), **(rest | pairs))
 
 
 async def _built(cluster: Cluster, name: str, flags: dict[str, Any]) -> Object:
@@ -89,7 +89,7 @@ def _documents(name: str | None, filename: Path | None, flags: dict[str, Any]) -
     if filename is None:
         _typed(name, flags)
         return [None]
-    if name or any(flags.values()):
+    if name or any(value not in (None, ()) and value is not False for value in flags.values()):
         raise click.UsageError("give either -f FILE or NAME with flags, not both; edit the file instead")
     found = _parsed(filename, _read(filename))
     if not found:

@@ -7,7 +7,16 @@ import click
 
 from collabspace.cli import suggest
 from collabspace.cli.options import Where, cluster_options
-from collabspace.cli.parameters import DatasetType, NameType, ReferenceType, SettingType, WholeNumber
+from collabspace.cli.parameters import (
+    BudgetType,
+    DatasetType,
+    DurationType,
+    GateType,
+    NameType,
+    ReferenceType,
+    SettingType,
+    WholeNumber,
+)
 
 
 class SubmitCommand(click.Command):
@@ -58,7 +67,28 @@ class SubmitCommand(click.Command):
 @click.option("--random-init", is_flag=True, help="Start from random weights.")
 @click.option("--seed", type=WholeNumber(0, 2**31 - 1), help="Seed of every random choice.")
 @click.option("--priority", type=WholeNumber(-1000, 1000), help="Higher goes first.")
-@click.option("--gate", "gates", multiple=True, type=SettingType(), metavar="METRIC=MIN", help="Floor under a metric.")
+@click.option(
+    "--gate",
+    "gates",
+    multiple=True,
+    type=GateType(),
+    metavar="'METRIC>=FLOOR'",
+    help="Below this floor the task ends with GateNotMet, its result kept; repeat it.",
+)
+@click.option(
+    "--budget",
+    "budget",
+    multiple=True,
+    type=BudgetType(),
+    metavar="gpu|cpu=TIME",
+    help="The most to spend over all attempts, as gpu=2h (one GPU for two hours); repeat it.",
+)
+@click.option("--max-attempts", type=WholeNumber(1, 10), help="Failed attempts after which the task ends; default 3.")
+@click.option(
+    "--deadline", type=DurationType(), help="The most that all attempts together may run, as 90s, 30m, 2h, 7d."
+)
+@click.option("--pending-deadline", type=DurationType(), help="The longest wait for the first attempt, as 12h.")
+@click.option("--ttl", type=DurationType(), help="Delete the task and its result so long after its end, as 7d.")
 @click.option("--cpu", help="CPUs of the trainer, as 2 or 500m.")
 @click.option("--memory", help="Memory of the trainer, as 4Gi.")
 @click.option("--gpus", type=WholeNumber(0, 9999), help="GPUs of the trainer.")

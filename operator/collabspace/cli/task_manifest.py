@@ -37,16 +37,34 @@ class Typed:
     cpu: str | None = None
     memory: str | None = None
     gpus: int | None = None
+    max_attempts: int | None = None
+    deadline: int | None = None
+    pending_deadline: int | None = None
+    ttl: int | None = None
+    budget: Mapping[str, int] | None = None
+
+    @property
+    def scalars(self) -> Object:
+        """The fields of the spec that were given and are one value each."""
+        given = {
+            "task": self.task,
+            "method": self.method,
+            "seed": self.seed,
+            "priority": self.priority,
+            "maxAttempts": self.max_attempts,
+            "activeDeadlineSeconds": self.deadline,
+            "pendingDeadlineSeconds": self.pending_deadline,
+            "ttlSecondsAfterFinished": self.ttl,
+        }
+        return {key: value for key, value in given.items() if value is not None}
 
 
 def build(typed: Typed, namespace: str, catalogue: Catalogue, like: Object | None = None) -> Object:
-    """The manifest; with `like`, the spec of another task, only what was typed differs from it.
+    """The manifest; with `like`, the spec of another task, only what was typed differs from it. It is not suspended.
 
     Raises CommandError when two datasets cannot be told apart.
     """
-    spec: Object = dict(like or {})
-    given = {"task": typed.task, "method": typed.method, "seed": typed.seed, "priority": typed.priority}
-    spec |= {key: value for key, value in given.items() if value is not None}
+    spec: Object = {key: value for key, value in (like or {}).items() if key != "suspend"} | typed.scalars
     if typed.datasets:
         spec["datasets"] = _datasets(typed.datasets, namespace)
     if typed.model:
@@ -61,6 +79,8 @@ def build(typed: Typed, namespace: str, catalogue: Catalogue, like: Object | Non
         spec["parameters"] = spec.get("parameters", {}) | settings
     if typed.gates:
         spec["gates"] = [{"metric": metric, "minimum": minimum} for metric, minimum in typed.gates.items()]
+    if typed.budget:
+        spec["budget"] = spec.get("budget", {}) | {f"{what}Seconds": limit for what, limit in typed.budget.items()}
     asked = {"cpu": typed.cpu, "memory": typed.memory, names.GPU_RESOURCE: typed.gpus}
     resources = {key: str(value) for key, value in asked.items() if value is not None}
     if resources:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from collabspace.api.task import CollabTask, TaskMetric
+from collabspace.cli import attempts
 from collabspace.cli.glyphs import progress_bar, sparkline
 from collabspace.cli.output import Cell, age, plain, short, span
 from collabspace.cli.task_state import (
@@ -31,10 +32,11 @@ def key_of(task: CollabTask) -> Key:
 
 
 def headers(*, everywhere: bool = False, wide: bool = False) -> list[str]:
-    """Headers for `row` with the same flags."""
+    """Headers for `row` with the same flags; ATTEMPTS is empty, unless wide, where there was no second one."""
     names = ["NAMESPACE"] if everywhere else []
     names += ["NAME", "TASK", "METHOD", "STATE", "REASON", "PROGRESS"]
-    names += ["GPUS", "METRIC", "ATTEMPTS"] if wide else []
+    names += ["GPUS", "METRIC"] if wide else []
+    names += ["ATTEMPTS"]
     names += ["AGE"]
     return [*names, "MESSAGE"] if wide else names
 
@@ -46,7 +48,9 @@ def row(task: CollabTask, now: dt.datetime, *, everywhere: bool = False, wide: b
     done = percent(task)
     cells.append("" if done is None else f"{done} %")
     if wide:
-        cells += [str(gpus_of(task)), headline(task), str(max((a.number for a in task.status.attempts), default=0))]
+        cells += [str(gpus_of(task)), headline(task)]
+    number = attempts.count(task)
+    cells.append(str(number) if wide or number > 1 else "")
     cells.append(age(task.metadata.creation_timestamp, now))
     return (*cells, message_of(task)) if wide else tuple(cells)
 
@@ -59,7 +63,7 @@ def unreadable_row(
     reason = status.get("reason") if isinstance(status, dict) else None
     cells: list[Cell] = [metadata.get("namespace", "")] if everywhere else []
     cells += [metadata["name"], "-", "-", ("-", "red"), str(reason or "-"), "-"]
-    cells += ["-", "-", "-"] if wide else []
+    cells += ["-", "-", "-"] if wide else [""]
     cells.append(age(metadata.get("creationTimestamp"), now))
     return (*cells, "cannot be read") if wide else tuple(cells)
 
@@ -150,11 +154,36 @@ def facts(task: CollabTask, now: dt.datetime) -> list[tuple[str, str]]:
     asked = spec.resources_per_node
     lines.append(("resources", f"cpu {asked.cpu}, memory {asked.memory}, GPUs {asked.gpu}"))
     lines.append(("age", age(task.metadata.creation_timestamp, now) + _duration(task)))
+    lines += _limits(task)
+    last = attempts.newest(task)
+    if last and last.node and not attempts.worth_telling(task):
+        lines.append(("node", last.node))
     if status.usage:
         lines.append(("used", f"{status.usage.cpu_seconds} CPU-seconds, {status.usage.gpu_seconds} GPU-seconds"))
     if status.result:
         lines.append(("result", status.result.digest))
     return lines
+
+
+def _limits(task: CollabTask) -> list[tuple[str, str]]:
+    """What bounds the task, where it was said; attempts also when one has failed."""
+    spec, status = task.spec, task.status
+    spent = status.usage.active_seconds if status.usage else 0
+    found = [("priority", str(spec.priority))] if spec.priority else []
+    if status.failed_attempts:
+        found.append(("failed", f"{status.failed_attempts} of at most {spec.max_attempts} attempts"))
+    if spec.active_deadline_seconds:
+        found.append(("deadline", f"{span(spec.active_deadline_seconds)} of running, {span(spent)} used"))
+    if spec.pending_deadline_seconds and not status.start_time:
+        found.append(("must start", f"within {span(spec.pending_deadline_seconds)}"))
+    if spec.budget:
+        limits = {"CPU": spec.budget.cpu_seconds, "GPU": spec.budget.gpu_seconds}
+        found.append(("budget", ", ".join(f"{limit} {what}-seconds" for what, limit in limits.items() if limit)))
+    if spec.gates:
+        found.append(("gates", ", ".join(f"{gate.metric} >= {gate.minimum}" for gate in spec.gates)))
+    if spec.ttl_seconds_after_finished is not None:
+        found.append(("deleted", f"{span(spec.ttl_seconds_after_finished)} after its end"))
+    return found
 
 
 def _duration(task: CollabTask) -> str:
@@ -175,24 +204,6 @@ def _step_row(step: Step, now: dt.datetime) -> tuple[Cell, ...]:
     return ((f"{mark} {step.type}", style), step.reason, age(step.since, now), step.message)
 
 
-ATTEMPT_HEADERS = ("ATTEMPT", "OUTCOME", "REASON", "EXIT", "NODE", "STARTED", "MESSAGE")
-
-
-def attempt_rows(task: CollabTask, now: dt.datetime) -> list[tuple[Cell, ...]]:
-    return [
-        (
-            str(each.number),
-            each.outcome,
-            each.reason,
-            "" if each.exit_code is None else str(each.exit_code),
-            each.node,
-            f"{age(each.start_time, now)} ago" if each.start_time else "",
-            each.message,
-        )
-        for each in task.status.attempts
-    ]
-
-
 METRIC_HEADERS = ("METRIC", "VALUE", "95 % INTERVAL", "DATASET", "LABEL")
 
 
@@ -201,6 +212,13 @@ def metric_rows(metrics: Iterable[TaskMetric]) -> list[tuple[Cell, ...]]:
         (each.name, each.value, f"{each.low} to {each.high}" if each.low else "", each.dataset or "all", each.label)
         for each in metrics
     ]
+
+
+def resumed_from(task: CollabTask, feed: AttemptFeed | None) -> int | None:
+    """Where the running attempt took up; None when it began anew, also because a checkpoint was found broken."""
+    step = attempts.resumed_from(task, attempts.count(task)) if state_of(task) is State.RUNNING else None
+    live = feed.progress if feed is not None else None
+    return None if step is None or (live is not None and live.step < step) else step
 
 
 def progress_line(task: CollabTask, feed: AttemptFeed | None, done: int) -> str:
@@ -212,4 +230,7 @@ def progress_line(task: CollabTask, feed: AttemptFeed | None, done: int) -> str:
             parts.append(f"loss {losses(feed)}")
     elif task.status.progress:
         parts.append(f"step {task.status.progress.step} of {task.status.progress.total_steps}")
+    step = resumed_from(task, feed)
+    if step is not None:
+        parts.append(f"resumed from step {step}")
     return "  ".join(parts)

@@ -4,11 +4,11 @@ import click
 
 from collabspace.api import names
 from collabspace.api.task import CollabTask
-from collabspace.cli import follow, task_rows
+from collabspace.cli import attempts, follow, task_rows
 from collabspace.cli.cluster import Cluster, parsed, readable, run
 from collabspace.cli.errors import command
 from collabspace.cli.options import Where
-from collabspace.cli.output import OBJECT_FORMS, nothing_found, plain, print_objects, print_table
+from collabspace.cli.output import OBJECT_FORMS, nothing_found, plain, print_objects, print_table, without_empty
 from collabspace.cli.task_state import State, has_ended, own_message, reason_of, state_of
 from collabspace.cli.watching import key_of
 from collabspace.client.protocol import AttemptFeed
@@ -41,7 +41,8 @@ def show_list(where: Where, params: dict[str, str], output: str | None) -> None:
         else task_rows.unreadable_row(item, now, everywhere=everywhere, wide=wide)
         for item in items
     ]
-    print_table(task_rows.headers(everywhere=everywhere, wide=wide), rows)
+    headers = task_rows.headers(everywhere=everywhere, wide=wide)
+    print_table(*without_empty(headers, rows, () if wide else ("ATTEMPTS",)))
 
 
 def watch_one(where: Where, task: str) -> None:
@@ -87,9 +88,9 @@ def _describe(task: CollabTask, feed: AttemptFeed | None) -> None:
     done = task_rows.percent(task, feed)
     if done is not None and not has_ended(task):
         click.echo(f"\n{task_rows.progress_line(task, feed, done)}")
-    if task.status.attempts:
+    if attempts.worth_telling(task):
         click.echo()
-        print_table(task_rows.ATTEMPT_HEADERS, task_rows.attempt_rows(task, now))
+        print_table(*without_empty(attempts.HEADERS, attempts.rows(task, now), attempts.OPTIONAL))
     if task.status.metrics:
         click.echo()
         print_table(task_rows.METRIC_HEADERS, task_rows.metric_rows(task.status.metrics))

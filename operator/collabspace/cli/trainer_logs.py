@@ -8,6 +8,7 @@ import click
 
 from collabspace.api import names
 from collabspace.api.task import CollabTask
+from collabspace.cli import attempts
 from collabspace.cli.cluster import Cluster, parsed, path_of, run
 from collabspace.cli.errors import CommandError, command, leaving
 from collabspace.cli.options import Where
@@ -37,7 +38,9 @@ async def _show_one(cluster: Cluster, name: str, attempt: int | None, follow: bo
     if not pods["items"]:
         task = parsed(CollabTask, await cluster.find(names.COLLAB_TASKS, name))
         which = f"attempt {attempt} of task {name}" if attempt else f"task {name}"
-        if has_ended(task):
+        if attempt and attempt > attempts.count(task):
+            remedy = f"It has had {attempts.count(task)} so far."
+        elif has_ended(task) or (attempt and attempt < attempts.count(task)):
             remedy = f"Pods are removed after a while; what is kept: {command(f'get {name} -n {cluster.namespace}')}."
         else:
             remedy = f"See why: {command(f'why {name} -n {cluster.namespace}')}."

@@ -1,12 +1,14 @@
-"""Waiting for a condition of a task, with an exit code for scripts."""
+"""Waiting for a state of a task, with an exit code for scripts and a word on stderr for each new attempt."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
 
 import click
 
 from collabspace.api import names
 from collabspace.api.task import CollabTask
+from collabspace.cli.attempts import Announcer
 from collabspace.cli.cluster import Cluster, parsed, path_of, run
 from collabspace.cli.errors import EXIT_ERROR, EXIT_TIMED_OUT, CommandError, command, leaving
 from collabspace.cli.options import Where
@@ -17,16 +19,30 @@ from collabspace.cli.watching import changes
 
 def wait(where: Where, task: str, wanted: str, seconds: int | None) -> int:
     """0 when the condition `wanted` holds, 1 when the task ended otherwise, 124 after `seconds`."""
+
+    def holds(now: CollabTask) -> bool:
+        found = condition(now.status.conditions, wanted)
+        if found is None or found.status != "True":
+            return False
+        click.echo(f"collabtask.{names.GROUP}/{task} condition met: {wanted} ({found.reason})")
+        return True
+
+    async def look(cluster: Cluster) -> int:
+        await cluster.find(names.COLLAB_TASKS, task)
+        return await until(cluster, task, seconds, wanted, holds)
+
     with leaving("The task goes on in the cluster."):
-        return run(where, lambda cluster: _wait(cluster, task, wanted, seconds))
+        return run(where, look)
 
 
-async def _wait(cluster: Cluster, name: str, wanted: str, seconds: int | None) -> int:
-    await cluster.find(names.COLLAB_TASKS, name)
+async def until(
+    cluster: Cluster, name: str, seconds: int | None, wanted: str, holds: Callable[[CollabTask], bool]
+) -> int:
+    """0 once `holds` says so, 1 when the task ends before, 124 after `seconds`; `wanted` is its name in messages."""
     last: list[str] = ["nothing is known"]
     try:
         async with asyncio.timeout(seconds):
-            return await _until(cluster, name, wanted, last)
+            return await _follow(cluster, name, wanted, holds, last)
     except TimeoutError:
         click.echo(
             f"error: task {name} is not {wanted} after {seconds} s ({last[0]}). "
@@ -36,9 +52,12 @@ async def _wait(cluster: Cluster, name: str, wanted: str, seconds: int | None) -
         return EXIT_TIMED_OUT
 
 
-async def _until(cluster: Cluster, name: str, wanted: str, last: list[str]) -> int:
-    """Follows the task; leaves where it stands in `last` for whoever loses patience."""
+async def _follow(
+    cluster: Cluster, name: str, wanted: str, holds: Callable[[CollabTask], bool], last: list[str]
+) -> int:
+    """Leaves where the task stands in `last` for whoever loses patience."""
     path, only = path_of(names.COLLAB_TASKS, cluster.namespace), {"fieldSelector": f"metadata.name={name}"}
+    announcer = Announcer()
     async with aclosing(changes(cluster.client, path, only)) as events:
         async for change in events:
             if change is None:
@@ -46,10 +65,10 @@ async def _until(cluster: Cluster, name: str, wanted: str, last: list[str]) -> i
             if change.deleted:
                 raise CommandError(f"task {name} was deleted from namespace {cluster.namespace}")
             task = parsed(CollabTask, change.object)
-            found = condition(task.status.conditions, wanted)
             last[0] = f"{state_of(task)}, {reason_of(task)}"
-            if found and found.status == "True":
-                click.echo(f"collabtask.{names.GROUP}/{name} condition met: {wanted} ({found.reason})")
+            for line in announcer.lines(task):
+                click.echo(line, err=True)
+            if holds(task):
                 return 0
             if has_ended(task):
                 return _ended_otherwise(task, wanted)

@@ -8,10 +8,12 @@ import pytest
 from cli_workplace import NOW, a_task, collab
 
 from collabspace.api.conditions import Reason
-from collabspace.api.task import CollabTask
+from collabspace.api.task import Attempt, CollabTask
 from collabspace.api.team import Team
+from collabspace.cli.advice import ADVICE
 from collabspace.cli.diagnosis import as_text
-from collabspace.cli.explain import ADVICE, Facts, answer, blocked
+from collabspace.cli.explain import answer
+from collabspace.cli.task_facts import Facts, blocked
 
 LAB = Team("research-lab", "u-lab", gpu_quota=2, cpu_quota=8)
 
@@ -185,9 +187,70 @@ def test_no_general_command_stands_above_the_one_with_names(reason: Reason) -> N
 
 
 def test_a_cpu_quota_is_named_for_what_it_is() -> None:
-    message = "resourcesPerNode: asked 8 CPU, team research-lab has a CPU quota of 4. Ask for less"
-    task = a_task(reason="ExceedsQuota", message=message, spec={"resourcesPerNode": {"cpu": "7500m"}})
-    assert commands(task) == (
+    task = a_task(reason="ExceedsQuota", spec={"resourcesPerNode": {"cpu": "7500m"}})
+    assert commands(task, team=Team("research-lab", "u", gpu_quota=2, cpu_quota=4)) == (
         "submit joint-2 -n research-lab --like joint --cpu 4",
         "teams add research-lab --cpu-quota 8",
+    )
+
+
+def test_a_quota_that_was_raised_meanwhile_asks_for_nothing_but_another_try() -> None:
+    assert commands(a_task(reason="ExceedsQuota")) == ("submit joint-2 -n research-lab --like joint",)
+
+
+FAILED = {
+    "number": 1, "outcome": "Failed", "reason": "OutOfMemory", "exitCode": 30, "message": "peak 3 GiB",
+    "startTime": "2026-11-22T11:58:00Z", "endTime": "2026-11-22T11:59:00Z", "memory": "2Gi",
+}  # fmt: skip
+
+
+def after(reason: str, **spec: Any) -> CollabTask:
+    """A task that had two attempts, both too large for their memory, and stands where it does for this reason."""
+    second = FAILED | {"number": 2, "memory": "3Gi", "change": "memory 2Gi -> 3Gi"}
+    task = a_task(reason=reason, spec=spec)
+    status = task.status.model_copy(update={"attempts": [Attempt(**FAILED), Attempt(**second)], "failed_attempts": 2})
+    return task.model_copy(update={"status": status})
+
+
+def test_a_task_between_two_attempts_says_how_they_ended_and_how_many_are_left() -> None:
+    found = answer(facts(after("RetryBackoff")))
+    assert found.attempts == (
+        "attempt 1 failed: OutOfMemory (exit code 30): peak 3 GiB",
+        "attempt 2: memory 2Gi -> 3Gi after OutOfMemory",
+        "attempt 2 failed: OutOfMemory (exit code 30): peak 3 GiB",
+        "failed: 2 of at most 3",
+    )
+    assert found.next_commands == ("get joint -n research-lab -w", "logs joint -n research-lab --attempt 2")
+    assert as_text(found).index("Attempts:") < as_text(found).index("Numbers:")
+
+
+@pytest.mark.parametrize(
+    ("reason", "spec", "words"),
+    [
+        ("Suspended", {}, ("resume joint -n research-lab",)),
+        ("OutOfMemory", {}, ("submit joint-2 -n research-lab --like joint --memory 6Gi",)),
+        ("DeadlineExceeded", {"activeDeadlineSeconds": 90},
+         ("submit joint-2 -n research-lab --like joint --deadline 180s",)),
+        ("PendingDeadlineExceeded", {"pendingDeadlineSeconds": 60},
+         ("submit joint-2 -n research-lab --like joint --pending-deadline 120s",)),
+        ("BudgetSpent", {"budget": {"gpuSeconds": 60}},
+         ("report joint -n research-lab", "submit joint-2 -n research-lab --like joint --budget gpu=120s")),
+        ("AttemptsExhausted", {},
+         ("logs joint -n research-lab --attempt 2", "submit joint-2 -n research-lab --like joint")),
+        ("UserError", {}, ("logs joint -n research-lab --attempt 2",)),
+        ("NodeLost", {}, ("get joint -n research-lab -w",)),
+    ],
+)  # fmt: skip
+def test_what_follows_an_attempt_comes_with_the_command_that_fits(
+    reason: str, spec: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    assert commands(after(reason, **spec)) == words
+
+
+def test_a_revoked_grant_is_the_owners_and_a_new_task_the_members() -> None:
+    found = answer(facts(a_task(reason="AccessRevoked", message="hospital-a/notes: the grant was taken back")))
+    assert found.who == "the data's owner (hospital-a), then you"
+    assert found.next_commands == (
+        "grants add notes -n hospital-a --to research-lab --use Train",
+        "submit joint-2 -n research-lab --like joint",
     )

@@ -4,10 +4,13 @@ import datetime as dt
 import shlex
 
 import pytest
-from cli_workplace import NOW
+from cli_workplace import NOW, a_task
 
+from collabspace.api.dataset import Use
 from collabspace.cli.errors import CommandError
-from collabspace.cli.grant_edit import Wish, end_of, granted, undo
+from collabspace.cli.grant_edit import Wish, end_of, granted, has_ended, undo
+from collabspace.cli.parameters import UseType
+from collabspace.cli.revocation import lost, reading
 
 OTHER = {"name": "other", "namespace": "other", "namespaceUID": "u-0", "uses": ["Train"], "profile": "p"}
 LAB = {"name": "lab", "namespace": "lab", "namespaceUID": "u-1", "uses": ["Train"], "purpose": "names", "notAfter": "x"}
@@ -80,3 +83,29 @@ def test_undoing_gives_the_same_grant_again() -> None:
     assert words == ["grants", "add", "notes", "-n", "hospital-a", "--to", "lab", "--use", "Train", "--until",
                      "2026-12-31T23:59:59Z", "--purpose", "find 'names'; rm -rf", "--name", "for-lab"]  # fmt: skip
     assert end_of(words[words.index("--until") + 1], NOW - dt.timedelta(days=1)) == grant["notAfter"]
+
+
+def test_every_use_that_a_grant_can_hold_can_be_given_again() -> None:
+    words = shlex.split(undo("notes", "hospital-a", LAB | {"uses": [use.value for use in Use], "notAfter": None}))
+    given = [words[place + 1] for place, word in enumerate(words) if word == "--use"]
+    assert [UseType().convert(use, None, None) for use in given] == list(Use)
+
+
+def test_a_grant_whose_end_is_past_has_ended() -> None:
+    assert has_ended(LAB | {"notAfter": "2026-11-22T12:00:00Z"}, NOW)
+    assert not has_ended(LAB | {"notAfter": "2026-11-22T12:00:01Z"}, NOW)
+    assert not has_ended({"name": "lab"}, NOW)
+
+
+def test_a_use_that_another_grant_still_gives_is_not_lost() -> None:
+    evaluates = LAB | {"name": "second", "uses": ["Evaluate"]}
+    both = LAB | {"uses": ["Train", "Evaluate"]}
+    assert lost("lab", [both], [evaluates, OTHER]) == {"Train"}
+    assert lost("lab", [both], [OTHER]) == {"Train", "Evaluate"}
+
+
+def test_running_tasks_are_those_that_read_the_dataset_for_a_lost_use() -> None:
+    tasks = [a_task("runs", reason="Training"), a_task("waits", reason="WaitingForQuota")]
+    assert reading(tasks, ("hospital-a", "notes"), frozenset({"Train"})) == ["runs"]
+    assert reading(tasks, ("hospital-a", "notes"), frozenset({"Evaluate"})) == []
+    assert reading(tasks, ("hospital-c", "notes"), frozenset({"Train"})) == []

@@ -9,9 +9,9 @@ import pytest
 from cli_workplace import collab
 
 from collabspace.api.conditions import TASK_CONDITIONS
-from collabspace.api.dataset import Use
+from collabspace.api.dataset import DeletionPolicy, OnRevoke, Use
 from collabspace.api.manifest import DatasetFormat, TargetKind
-from collabspace.cli import grants, push, tasks
+from collabspace.cli import parameters, push, tasks
 from collabspace.cli.main import COMMANDS, program_name, root
 from collabspace.formats import FORMATS
 
@@ -97,7 +97,9 @@ def test_the_help_of_submit_lists_tasks_methods_and_parameters_with_defaults() -
 
 
 def test_words_spelled_for_the_sake_of_speed_are_those_of_the_api() -> None:
-    assert list(grants.USES) == [use.value for use in Use if use not in (Use.SERVE, Use.DERIVE)]
+    assert {*parameters.USES, *parameters.UNUSED_USES} == {use.value for use in Use}
+    assert set(push.ON_REVOKE) == {each.value for each in OnRevoke}
+    assert set(push.DELETION_POLICIES) == {each.value for each in DeletionPolicy}
     assert set(push.FORMATS) == {DatasetFormat(name).value for name in FORMATS}
     assert list(push.TARGET_KINDS) == [kind.value for kind in TargetKind]
     assert list(tasks.CONDITIONS) == [kind.value for kind in TASK_CONDITIONS]

@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collabspace.cli.parameters import DatasetChoice, DatasetType, DurationType, ReferenceType, SettingType, is_name
+from collabspace.cli.parameters import (
+    BudgetType,
+    DatasetChoice,
+    DatasetType,
+    DurationType,
+    GateType,
+    ReferenceType,
+    SettingType,
+    UseType,
+    is_name,
+)
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -17,7 +27,7 @@ def test_a_duration_has_one_number_and_one_unit(text: str, seconds: int) -> None
     assert DurationType()(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "1.5h", "-1", "5 m", "5w", "1h30m", "99999999d"])
+@pytest.mark.parametrize("text", ["", "1.5h", "-1", "5 m", "5w", "1h30m", "999999999d"])
 def test_anything_else_is_no_duration(text: str) -> None:
     with pytest.raises(click.BadParameter):
         DurationType()(text)
@@ -65,3 +75,26 @@ def test_whatever_passes_as_a_reference_is_made_of_names(text: str) -> None:
 def test_no_name_can_leave_its_place_in_a_path(text: str) -> None:
     if is_name(text):
         assert not set(text) & set("/.?#%\\ \n")
+
+
+def test_a_gate_and_a_budget_are_read_as_they_are_spoken() -> None:
+    assert GateType()("entity_micro_f1>=0.8") == GateType()("entity_micro_f1=0.8") == ("entity_micro_f1", "0.8")
+    assert BudgetType()("gpu=2h") == ("gpu", 7200)
+    assert UseType()("train") == "Train"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "said"),
+    [
+        (GateType(), "entity_micro_f1", "in quotes"),
+        (GateType(), "entity_micro_f1>0.8", "'entity_micro_f1>=0.8'"),
+        (BudgetType(), "gpu", "gpu=2h"),
+        (BudgetType(), "tpu=2h", "give cpu or gpu"),
+        (UseType(), "Borrow", "there are Train, Evaluate, Download"),
+    ],
+)
+def test_what_is_no_gate_budget_or_use_is_refused_with_an_example(
+    kind: click.ParamType[object], text: str, said: str
+) -> None:
+    with pytest.raises(click.BadParameter, match=said):
+        kind(text)

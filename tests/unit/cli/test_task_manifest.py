@@ -48,6 +48,21 @@ def test_everything_that_can_be_typed_has_its_field() -> None:
     }  # fmt: skip
 
 
+def test_limits_have_their_fields_and_a_copy_is_not_suspended() -> None:
+    spec = built(max_attempts=5, deadline=7200, pending_deadline=60, ttl=0, budget={"gpu": 3600})
+    limits = {
+        "maxAttempts": 5,
+        "activeDeadlineSeconds": 7200,
+        "pendingDeadlineSeconds": 60,
+        "ttlSecondsAfterFinished": 0,
+        "budget": {"gpuSeconds": 3600},
+    }
+    assert spec == built() | limits
+    like = spec | {"suspend": True}
+    copy = build(Typed("y", None, None, (), {}, budget={"cpu": 60}), "lab", catalogue(), like)["spec"]
+    assert copy == spec | {"budget": {"gpuSeconds": 3600, "cpuSeconds": 60}}
+
+
 def test_zero_is_typed_too() -> None:
     spec = built(seed=0, priority=0, gpus=0)
     assert (spec["seed"], spec["priority"], spec["resourcesPerNode"]) == (0, 0, {"nvidia.com/gpu": "0"})
