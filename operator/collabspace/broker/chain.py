@@ -31,8 +31,12 @@ class Verdict:
 
 
 def seal(position: int, fields: Fields, previous: str) -> str:
-    """sha256, hexadecimal, of the canonical JSON of place, content and the seal before."""
-    text = json.dumps([position, previous, dict(fields)], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    """sha256, hexadecimal, of the canonical JSON of place, content and the seal before.
+
+    Fields without a value are left out, so that a field that comes later breaks no old seal.
+    """
+    said = {name: value for name, value in fields.items() if value is not None}
+    text = json.dumps([position, previous, said], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -6,10 +6,11 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import TypeVar
 
+from collabspace.api import names
 from collabspace.broker import metrics
 from collabspace.broker.ledger import Entry, Ledger, LedgerUnavailableError, time_text
 from collabspace.broker.refusal import Undecided
@@ -21,22 +22,35 @@ T = TypeVar("T")
 FLOOD_SECONDS = 60.0
 MAX_BATCH = 256
 Key = tuple[str, str, str, str]
+OWN_ACCOUNTS = frozenset({names.TRAINER_ACCOUNT, names.PUBLISHER_ACCOUNT, names.READER_ACCOUNT, names.OPERATOR_ACCOUNT})
+COMPARED = tuple(each.name for each in fields(Entry) if each.name not in ("session", "repeats"))
 
 
 @dataclass
 class _Flood:
-    """Equal refusals since `since`: the record of the first, and how many `more` have none yet."""
+    """Equal refusals since `since`: the record of the first, and how many `more` have none yet.
 
-    latest: Entry
+    `shared` is what all that have none have in common; it is None while there are none.
+    """
+
     since: float
-    first: asyncio.Task[str]
+    first: asyncio.Task[str | None]
     more: int = 0
+    shared: Entry | None = None
+
+    def count(self, entry: Entry, times: int = 1) -> None:
+        self.more += times
+        self.shared = entry if self.shared is None else common(self.shared, entry)
+
+    def rest(self) -> Entry | None:
+        """One record for all that have none."""
+        return None if self.shared is None else self.shared.but(repeats=self.more)
 
 
 @dataclass
 class _Waiting:
     entry: Entry
-    done: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    done: asyncio.Future[str | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Journal:
@@ -52,6 +66,13 @@ class Journal:
         self._writer: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        """First closes, on record, what a broker that died left open. Raises LedgerUnavailableError."""
+        now = clock.now()
+        left = self.ledger.close_interrupted(now)
+        for entry, head in left:
+            self._heard(entry, head, time_text(now))
+        if left:
+            say(logger, "interrupted-sessions-closed", logging.WARNING, sessions=len(left))
         self._writer = asyncio.create_task(self._write())
 
     async def close(self) -> None:
@@ -64,26 +85,29 @@ class Journal:
             await asyncio.gather(self._writer, return_exceptions=True)
         self._thread.shutdown()
 
-    async def record(self, entry: Entry) -> str:
-        """The entry is durable when this returns its hash. Raises Undecided when the ledger cannot be written."""
+    async def record(self, entry: Entry) -> str | None:
+        """The entry is durable when this returns its hash (None: a Closed that was on record before).
+
+        Raises Undecided when the ledger cannot be written.
+        """
         waiting = _Waiting(entry)
         self._queue.put_nowait(waiting)
         return await waiting.done
 
     async def deny(self, entry: Entry) -> None:
         """Records a refusal, or counts it when an equal one was recorded within the last minute."""
-        key = (entry.namespace, entry.account, entry.chain, entry.reason)
+        key = _key(entry)
         now = time.monotonic()
         flood = self._floods.get(key)
         if flood is not None and now - flood.since < FLOOD_SECONDS:
             # Nobody hears a no before one equal no is on record.
             await asyncio.shield(flood.first)
-            flood.more += 1
-            flood.latest = entry
+            flood.count(entry)
             return
-        before = 0 if flood is None else flood.more
-        first = asyncio.create_task(self.record(entry.but(repeats=1 + before)))
-        self._floods[key] = _Flood(entry, now, first)
+        rest = None if flood is None else flood.rest()
+        record = entry if rest is None else common(rest, entry).but(repeats=rest.repeats + 1)
+        first = asyncio.create_task(self.record(record))
+        self._floods[key] = _Flood(now, first)
         try:
             await asyncio.shield(first)
         except Undecided:
@@ -99,12 +123,14 @@ class Journal:
         over = [key for key, flood in self._floods.items() if all_of_them or now - flood.since >= FLOOD_SECONDS]
         for key in over:
             flood = self._floods.pop(key)
-            if flood.more:
-                try:
-                    await self.record(flood.latest.but(repeats=flood.more))
-                except Undecided:
-                    self._floods.setdefault(key, _Flood(flood.latest, flood.since, flood.first)).more += flood.more
-                    raise
+            rest = flood.rest()
+            if rest is None:
+                continue
+            try:
+                await self.record(rest)
+            except Undecided:
+                self._floods.setdefault(key, _Flood(flood.since, flood.first)).count(rest, rest.repeats)
+                raise
 
     async def run(self, call: Callable[[], T]) -> T:
         """A call on the ledger, in its thread and in turn with the records. Raises Undecided."""
@@ -126,10 +152,23 @@ class Journal:
                 _fail(batch, error)
                 continue
             for waiting, head in zip(batch, hashes, strict=True):
-                metrics.RECORDS.labels(waiting.entry.event).inc()
-                self._heard(waiting.entry, head, time_text(now))
+                if head is not None:
+                    metrics.RECORDS.labels(waiting.entry.event).inc()
+                    self._heard(waiting.entry, head, time_text(now))
                 if not waiting.done.cancelled():
                     waiting.done.set_result(head)
+
+
+def _key(entry: Entry) -> Key:
+    """Refusals with the same key are equal. Anyone can make accounts without number, so only our own are told apart."""
+    account = entry.account if entry.account in OWN_ACCOUNTS else ""
+    return entry.namespace, account, entry.chain, entry.reason
+
+
+def common(one: Entry, other: Entry) -> Entry:
+    """What both refusals say: a field in which they differ is left empty, so that no record says more than is true."""
+    differing = {name for name in COMPARED if getattr(one, name) != getattr(other, name)}
+    return one.but(**{name: "" if name == "account" else None for name in differing})
 
 
 def _fail(batch: list[_Waiting], error: Exception) -> None:

@@ -1,68 +1,57 @@
 """The record of every decision about data: appended in one durable transaction before anything is given out."""
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, create_engine, event, func, or_, select, union
+from sqlalchemy import ColumnElement, Connection, func, inspect, or_, select, union
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from collabspace.broker import chain as chains_of_hashes
-from collabspace.broker.chain import GENESIS, Sealed, seal
-from collabspace.broker.tables import access, attempts, chains, metadata, usage
-from collabspace.client.protocol import ChainVerdict, Decision, LedgerPage, LedgerRecord
+from collabspace.broker.chain import GENESIS, seal
+from collabspace.broker.entries import (
+    BROKER_RESTARTED,
+    CLOSED,
+    DECISIONS,
+    DENIED,
+    OPENED,
+    PUBLISHED,
+    USED,
+    Entry,
+    entry_of_row,
+    record_of_row,
+    sealed_of_row,
+    time_text,
+    values_of,
+)
+from collabspace.broker.tables import access, attempts, chains, metadata, open_database, open_sessions
+from collabspace.client.protocol import ChainVerdict, LedgerPage
 
-DECISIONS = "decisions"
-OPENED, DENIED, CLOSED, PUBLISHED = "Opened", "Denied", "Closed", "Published"
 REMOVED, REBOUND = "Removed", "Rebound"
 MAX_PAGE = 1_000
-BUSY_MILLISECONDS = 5_000
+__all__ = [
+    "BROKER_RESTARTED",
+    "CLOSED",
+    "DECISIONS",
+    "DENIED",
+    "MAX_PAGE",
+    "OPENED",
+    "PUBLISHED",
+    "USED",
+    "AttemptRow",
+    "Counters",
+    "Entry",
+    "Ledger",
+    "LedgerUnavailableError",
+    "time_text",
+]
 
 
 class LedgerUnavailableError(Exception):
     """The ledger cannot be read or written: no data is given out until it can."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What is to be recorded. `dataset_uid` names the chain; without it the record goes to the chain of decisions."""
-
-    event: str
-    decision: Decision
-    reason: str
-    namespace: str = ""
-    account: str = ""
-    claimed_by: str | None = None
-    pod: str | None = None
-    pod_uid: str | None = None
-    node: str | None = None
-    token_id: str | None = None
-    task: str | None = None
-    task_uid: str | None = None
-    attempt: int | None = None
-    on_behalf_of: str | None = None
-    owner: str | None = None
-    dataset: str | None = None
-    dataset_uid: str | None = None
-    version: str | None = None
-    use: str | None = None
-    purpose: str | None = None
-    profile: str | None = None
-    grant: str | None = None
-    generation: int | None = None
-    bytes: int | None = None
-    repeats: int = 1
-
-    @property
-    def chain(self) -> str:
-        return self.dataset_uid or DECISIONS
-
-    def but(self, **changes: Any) -> "Entry":
-        """The same with some fields changed."""
-        return replace(self, **changes)
 
 
 @dataclass(frozen=True)
@@ -88,20 +77,18 @@ class AttemptRow:
     result: str | None = None
 
 
-SEALED_FIELDS = ("time", *(field.name for field in fields(Entry)))
-
-
 class Ledger:
     """Blocking calls on one database; callers run them in threads. Every method may raise LedgerUnavailableError."""
 
-    def __init__(self, url: str) -> None:
-        self._engine = create_engine(url)
-        if self._engine.dialect.name == "sqlite":
-            _tune_sqlite(self._engine)
+    def __init__(self, url: str, *, create: bool = True) -> None:
+        """`create` off: a database without the ledger's tables is refused instead of being given them."""
+        self._engine = open_database(url)
         # What this process wrote last: a chain cut behind our back is found even if the table of chains was cut too.
         self._heads: dict[str, str] = {}
-        with self._connection(write=True) as connection:
-            metadata.create_all(connection)
+        with self._connection(write=create) as connection:
+            if create:
+                metadata.create_all(connection)
+            _check_tables(connection)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -111,57 +98,75 @@ class Ledger:
         with self._connection(write=True):
             return
 
-    def append(self, entries: Sequence[Entry], now: dt.datetime) -> list[str]:
-        """All entries in order, in one transaction that is on disk when this returns: the hash of each."""
-        hashes: list[str] = []
-        heads: dict[str, str] = {}
+    def append(self, entries: Sequence[Entry], now: dt.datetime) -> list[str | None]:
+        """All entries in order, in one transaction that is on disk when this returns: the hash of each.
+
+        None for a Closed whose session is not open: it is on record already, and said again changes nothing.
+        """
         with self._connection(write=True) as connection:
-            for entry in entries:
-                head = self._append_one(connection, entry, now)
-                heads[entry.chain] = head
-                hashes.append(head)
-        self._heads.update(heads)
+            hashes = [self._append_one(connection, entry, now) for entry in entries]
+        self._remember(zip(entries, hashes, strict=True))
         return hashes
 
-    def _append_one(self, connection: Connection, entry: Entry, now: dt.datetime) -> str:
+    def close_interrupted(self, now: dt.datetime) -> list[tuple[Entry, str]]:
+        """Closes, on record, every session that a broker left open when it died: why, and that nobody knows the bytes.
+
+        All or none, so a death in here changes nothing. For the start, when this process has opened no session yet.
+        """
+        opened = select(access).join(open_sessions, open_sessions.c.sequence == access.c.sequence)
+        with self._connection(write=True) as connection:
+            left = [entry_of_row(row._mapping) for row in connection.execute(opened.order_by(access.c.sequence))]
+            closing = [entry.but(event=CLOSED, reason=BROKER_RESTARTED, bytes=None) for entry in left]
+            done = [(entry, self._append_one(connection, entry, now) or "") for entry in closing]
+        self._remember(done)
+        return done
+
+    def _remember(self, written: Iterable[tuple[Entry, str | None]]) -> None:
+        self._heads.update({entry.chain: head for entry, head in written if head})
+
+    def _append_one(self, connection: Connection, entry: Entry, now: dt.datetime) -> str | None:
+        if entry.event == CLOSED:
+            gone = connection.execute(open_sessions.delete().where(open_sessions.c.session == entry.session))
+            if gone.rowcount == 0:
+                return None
         place = connection.execute(
             select(chains.c.records, chains.c.head).where(chains.c.chain == entry.chain).with_for_update()
         ).one_or_none()
         count, previous = (place.records, place.head) if place is not None else (0, GENESIS)
-        values: dict[str, str | int | None] = {"time": time_text(now)}
-        values |= {field.name: getattr(entry, field.name) for field in fields(Entry)}
-        values["decision"] = entry.decision.value
+        values = values_of(entry, now)
         head = seal(count + 1, values, previous)
         if place is None:
-            connection.execute(
-                chains.insert().values(
-                    chain=entry.chain,
-                    namespace=entry.owner or "",
-                    dataset=entry.dataset or "",
-                    records=count + 1,
-                    head=head,
-                )
-            )
+            names = {"namespace": entry.owner or "", "dataset": entry.dataset or ""}
+            connection.execute(chains.insert().values(chain=entry.chain, records=count + 1, head=head, **names))
         else:
             connection.execute(
                 chains.update().where(chains.c.chain == entry.chain).values(records=count + 1, head=head)
             )
-        connection.execute(
-            access.insert().values(chain=entry.chain, position=count + 1, previous=previous, hash=head, **values)
-        )
+        row = {"chain": entry.chain, "position": count + 1, "previous": previous, "hash": head, **values}
+        sequence = connection.execute(access.insert().values(**row).returning(access.c.sequence)).scalar_one()
+        if entry.event == OPENED:
+            connection.execute(open_sessions.insert().values(session=entry.session, sequence=sequence))
         return head
 
     def page(self, namespace: str, before: int | None, limit: int, dataset: str | None) -> LedgerPage:
         """What `namespace` did and what was done with its datasets, newest first; `dataset`: only one of its own."""
-        query = select(access).order_by(access.c.sequence.desc()).limit(min(max(limit, 1), MAX_PAGE))
-        if dataset is not None:
-            query = query.where(access.c.owner == namespace, access.c.dataset == dataset)
-        else:
-            query = query.where(or_(access.c.namespace == namespace, access.c.owner == namespace))
-        if before is not None:
-            query = query.where(access.c.sequence < before)
+        seen_by = (
+            or_(access.c.namespace == namespace, access.c.owner == namespace)
+            if dataset is None
+            else (access.c.owner == namespace) & (access.c.dataset == dataset)
+        )
+        return self._page(seen_by & (access.c.sequence < before) if before is not None else seen_by, limit, newest=True)
+
+    def onward(self, namespace: str, after: int, limit: int, since: str) -> LedgerPage:
+        """The same, oldest first: records behind the one of that number, from the time `since` on (empty: all)."""
+        seen_by = or_(access.c.namespace == namespace, access.c.owner == namespace)
+        return self._page(seen_by & (access.c.sequence > after) & (access.c.time >= since), limit, newest=False)
+
+    def _page(self, condition: ColumnElement[bool], limit: int, *, newest: bool) -> LedgerPage:
+        order = access.c.sequence.desc() if newest else access.c.sequence
+        query = select(access).where(condition).order_by(order).limit(min(max(limit, 1), MAX_PAGE))
         with self._connection() as connection:
-            records = [_record(row._mapping) for row in connection.execute(query)]
+            records = [record_of_row(row._mapping) for row in connection.execute(query)]
         return LedgerPage(records=records, next=records[-1].sequence if len(records) >= limit else None)
 
     def chains_of(self, namespace: str) -> dict[str, str]:
@@ -193,7 +198,7 @@ class Ledger:
             place = connection.execute(select(chains).where(chains.c.chain == chain)).one_or_none()
             known = [*heads, *([remembered] if remembered else []), *([place.head] if place is not None else [])]
             rows = connection.execution_options(yield_per=1_000).execute(query)
-            records = (_sealed(row._mapping) for row in rows)
+            records = (sealed_of_row(row._mapping) for row in rows)
             verdict = chains_of_hashes.check(records, place.records if place is not None else 0, known)
         return ChainVerdict(
             chain=chain, records=verdict.records, ok=verdict.problem is None, head=verdict.head, problem=verdict.problem
@@ -232,11 +237,21 @@ class Ledger:
         said = {name: values[name] for name in ("end", "result") if values[name] is not None}
         self._upsert(attempts, values, said)
 
-    def keep_usage(self, **values: str | int) -> None:
-        """Stores what an attempt used, once: the same again replaces it. Columns as in the table, `time` apart."""
-        self._upsert(
-            usage, values, {name: value for name, value in values.items() if name not in ("task_uid", "attempt")}
-        )
+    def keep_usage(self, entry: Entry, now: dt.datetime) -> str | None:
+        """Records what an attempt used, named by its task's uid and its number; None when just that is on record.
+
+        Other figures for the same attempt are a correction: a record of their own, and the newest one counts.
+        """
+        figures = (access.c.gpu_seconds, access.c.cpu_seconds, access.c.reason)
+        of_attempt = (access.c.task_uid == entry.task_uid) & (access.c.attempt == entry.attempt)
+        newest = select(*figures).where(of_attempt, access.c.event == USED).order_by(access.c.sequence.desc()).limit(1)
+        with self._connection(write=True) as connection:
+            known = connection.execute(newest).one_or_none()
+            if known is not None and tuple(known) == (entry.gpu_seconds, entry.cpu_seconds, entry.reason):
+                return None
+            head = self._append_one(connection, entry, now)
+        self._remember([(entry, head)])
+        return head
 
     def _upsert(self, table: Any, values: Mapping[str, Any], changed: Mapping[str, Any]) -> None:
         dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
@@ -263,34 +278,11 @@ class Ledger:
             raise LedgerUnavailableError(type(error).__name__) from error
 
 
-def _tune_sqlite(engine: Engine) -> None:
-    """WAL with a sync on every commit; writers queue at BEGIN, so that two of them can never read the same head."""
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _: Any) -> None:
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_MILLISECONDS}"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("ledger_writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def time_text(now: dt.datetime) -> str:
-    """As the ledger writes times: RFC 3339, UTC, milliseconds."""
-    return now.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _sealed(row: RowMapping) -> Sealed:
-    return Sealed(row["position"], {name: row[name] for name in SEALED_FIELDS}, row["previous"], row["hash"])
-
-
-def _record(row: RowMapping) -> LedgerRecord:
-    names = LedgerRecord.model_fields.keys() - {"dataset", "task"}
-    dataset = f"{row['owner']}/{row['dataset']}" if row["dataset"] else None
-    task = f"{row['namespace']}/{row['task']}" if row["task"] else None
-    return LedgerRecord(dataset=dataset, task=task, **{name: row[name] for name in names})
+def _check_tables(connection: Connection) -> None:
+    """Raises LedgerUnavailableError for a database of another release, instead of failing at the first record."""
+    look = inspect(connection)
+    for table in metadata.sorted_tables:
+        there = {column["name"] for column in look.get_columns(table.name)} if look.has_table(table.name) else set()
+        missing = sorted({column.name for column in table.columns} - there)
+        if missing:
+            raise LedgerUnavailableError(f"table {table.name} has no column {missing[0]}: not a ledger of this release")

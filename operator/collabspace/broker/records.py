@@ -7,25 +7,27 @@ from typing import TypeVar
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from collabspace.api import names
+from collabspace.api import names, timestamp
 from collabspace.broker.feed import Knowledge
 from collabspace.broker.gate import Gate, invalid, read_body, whole_number
 from collabspace.broker.journal import Journal
-from collabspace.broker.ledger import MAX_PAGE, Ledger, LedgerUnavailableError, time_text
+from collabspace.broker.ledger import MAX_PAGE, USED, Entry, Ledger, LedgerUnavailableError, time_text
 from collabspace.broker.live import OBJECT_NAME, Cluster
 from collabspace.broker.outcomes import task_and_attempt
 from collabspace.broker.refusal import Undecided
-from collabspace.client.protocol import ChainVerdict, LedgerVerdict, Usage
+from collabspace.broker.tokens import Caller
+from collabspace.client.protocol import ChainVerdict, Decision, LedgerVerdict, Usage
 from collabspace.kube import clock
 
 T = TypeVar("T")
 MAX_WAIT_SECONDS = 60
 MAX_SEQUENCE = 2**62
 MAX_UID = 64
+MAX_SECONDS = 2**40
 
 
 class RecordRoutes:
-    """GET /v1/ledger, GET /v1/ledger/verify, GET /v1/feed, PUT /v1/usage/{task uid}/{n}."""
+    """The calls on /v1/ledger, /v1/ledger/verify, /v1/feed and /v1/usage/{task uid}/{n}."""
 
     def __init__(self, gate: Gate, cluster: Cluster, journal: Journal, knowledge: Knowledge) -> None:
         self._gate = gate
@@ -40,7 +42,12 @@ class RecordRoutes:
         dataset = request.query_params.get("dataset")
         if dataset is not None and not OBJECT_NAME.fullmatch(dataset):
             raise invalid("dataset: must be the name of a SharedDataset of this namespace")
-        page = await self._read(lambda ledger: ledger.page(caller.namespace, before, limit, dataset))
+        after = whole_number(request, "after", None, MAX_SEQUENCE)
+        since = _since(request)
+        if after is None:
+            page = await self._read(lambda ledger: ledger.page(caller.namespace, before, limit, dataset))
+        else:
+            page = await self._read(lambda ledger: ledger.onward(caller.namespace, after, limit, since))
         return Response(page.model_dump_json(by_alias=True), media_type="application/json")
 
     async def verify(self, request: Request) -> Response:
@@ -72,12 +79,12 @@ class RecordRoutes:
 
     async def usage(self, request: Request) -> Response:
         task_uid, attempt = task_and_attempt(request)
-        await self._gate.operator(request)
+        caller = await self._gate.operator(request)
         if len(task_uid) > MAX_UID:
             raise invalid("task uid: longer than any uid")
         used = await read_body(request, Usage)
-        values = used.model_dump() | {"task_uid": task_uid, "attempt": attempt, "time": time_text(clock.now())}
-        await self._journal.run(lambda: self._journal.ledger.keep_usage(**values))
+        entry = _used(caller, task_uid, attempt, used)
+        await self._journal.run(lambda: self._journal.ledger.keep_usage(entry, clock.now()))
         return JSONResponse({"ok": True})
 
     async def _read(self, call: Callable[[Ledger], T]) -> T:
@@ -86,3 +93,35 @@ class RecordRoutes:
             return await asyncio.to_thread(call, self._journal.ledger)
         except LedgerUnavailableError as error:
             raise Undecided("LedgerUnavailable", "the ledger cannot be read now; try again soon") from error
+
+
+def _since(request: Request) -> str:
+    """The query parameter `since` as the ledger writes times; empty when it is not given. Raises Refused."""
+    text = request.query_params.get("since")
+    if text is None:
+        return ""
+    try:
+        return time_text(timestamp.parse(text))
+    except (ValueError, OverflowError):
+        raise invalid("since: must be a time such as 2026-01-31T00:00:00Z") from None
+
+
+def _used(caller: Caller, task_uid: str, attempt: int, used: Usage) -> Entry:
+    """The record of what an attempt used. Raises Refused."""
+    for field, value in (("namespace", used.namespace), ("task", used.task)):
+        if not OBJECT_NAME.fullmatch(value):
+            raise invalid(f"Usage.{field}: must be the name of a Kubernetes object")
+    if max(used.gpu_seconds, used.cpu_seconds) > MAX_SECONDS or not used.outcome:
+        raise invalid(f"Usage: seconds must be at most {MAX_SECONDS}, and outcome must not be empty")
+    return Entry(
+        event=USED,
+        decision=Decision.ALLOWED,
+        reason=used.outcome,
+        namespace=used.namespace,
+        account=caller.account,
+        task=used.task,
+        task_uid=task_uid,
+        attempt=attempt,
+        gpu_seconds=used.gpu_seconds,
+        cpu_seconds=used.cpu_seconds,
+    )

@@ -1,11 +1,17 @@
-"""The ledger's tables. History lives here, outlives every object, and is only ever added to.
+"""The ledger's tables, and how their database is opened. History lives here, outlives every object, and is only ever
+added to.
 
-`checkpoints` and `owners` are no history: they say what the store holds, and change with it.
+`checkpoints` and `owners` are no history: they say what the store holds, and change with it. Nor is `open_sessions`:
+it says which sessions a broker that died has left open.
 """
+
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
+    Engine,
     ForeignKey,
     Index,
     Integer,
@@ -15,8 +21,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    create_engine,
+    event,
 )
 
+BUSY_MILLISECONDS = 5_000
 metadata = MetaData()
 # SQLite gives row numbers only to a plain INTEGER key.
 Number = BigInteger().with_variant(Integer, "sqlite")
@@ -62,26 +71,23 @@ access = Table(
     Column("grant", String(63)),
     Column("generation", BigInteger, comment="Of the dataset, when the grant was read."),
     Column("bytes", BigInteger, comment="Observed by the broker."),
+    Column("gpu_seconds", BigInteger, comment="Of an attempt, as the operator reports it."),
+    Column("cpu_seconds", BigInteger, comment="Of an attempt, as the operator reports it."),
+    Column("session", String(32), comment="The same in the record that opens a session and in the one that closes it."),
     Column("repeats", BigInteger, nullable=False, comment="How many equal decisions this record stands for."),
     Column("previous", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
     UniqueConstraint("chain", "position"),
     Index("access_namespace", "namespace", "sequence"),
     Index("access_owner", "owner", "sequence"),
+    Index("access_attempt", "task_uid", "attempt", "event"),
 )
 
-usage = Table(
-    "usage",
+open_sessions = Table(
+    "open_sessions",
     metadata,
-    Column("task_uid", String(64), nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("namespace", String(63), nullable=False),
-    Column("task", String(253), nullable=False),
-    Column("gpu_seconds", BigInteger, nullable=False),
-    Column("cpu_seconds", BigInteger, nullable=False),
-    Column("outcome", String(64), nullable=False),
-    Column("time", String(32), nullable=False),
-    PrimaryKeyConstraint("task_uid", "attempt"),
+    Column("session", String(32), primary_key=True),
+    Column("sequence", Number, ForeignKey("access.sequence"), nullable=False, comment="Of the record that opened it."),
 )
 
 attempts = Table(
@@ -121,3 +127,28 @@ owners = Table(
     Column("name", String(253), nullable=False),
     Column("deletion_policy", String(16), comment="As last seen on the object; empty: never seen."),
 )
+
+
+def open_database(url: str) -> Engine:
+    """The database at an SQLAlchemy URL; transactions that write say so by the option `ledger_writes`."""
+    engine = create_engine(url)
+    if engine.dialect.name == "sqlite":
+        _tune_sqlite(engine)
+    return engine
+
+
+def _tune_sqlite(engine: Engine) -> None:
+    """WAL with a sync on every commit; writers queue at BEGIN, so that two of them can never read the same head."""
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_MILLISECONDS}"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("ledger_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

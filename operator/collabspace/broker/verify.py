@@ -31,7 +31,7 @@ def _verify(url: URL) -> int:
         print(f"error: there is no database file {url.database}. Give the path of a ledger", file=sys.stderr)  # noqa: T201
         return 2
     try:
-        ledger = Ledger(url.render_as_string(hide_password=False))
+        ledger = Ledger(url.render_as_string(hide_password=False), create=False)
         verdicts = [ledger.verify(chain) for chain in ledger.every_chain()]
     except LedgerUnavailableError as error:
         print(f"error: {error}. Is it a ledger of this release?", file=sys.stderr)  # noqa: T201

@@ -161,6 +161,11 @@ class BrokerClient:
             LedgerPage, "GET", "/v1/ledger", params={key: value for key, value in params.items() if value is not None}
         )
 
+    def ledger_onward(self, after: int = 0, limit: int = 100, since: str | None = None) -> LedgerPage:
+        """The same, oldest first: behind the record `after` (the `next` of the page before), from the time `since`."""
+        params = {"limit": str(limit), "after": str(after), **({"since": since} if since else {})}
+        return self._transport.json(LedgerPage, "GET", "/v1/ledger", params=params)
+
     def verify_ledger(self) -> LedgerVerdict:
         """Checks every chain that the caller may see; the verdict names the first bad record of each broken one."""
         return self._transport.json(LedgerVerdict, "GET", "/v1/ledger/verify")

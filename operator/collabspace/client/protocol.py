@@ -19,6 +19,7 @@ above has a Refusal as body; `AccessRefused` (403) is the one answer for all tha
 | GET /v1/feed?cursor=C&wait=S | operator | what changed since C, waits up to S seconds |
 | PUT /v1/usage/{task uid}/{n} | operator | GPU- and CPU-seconds of an attempt, idempotent |
 | GET /v1/ledger?before=N&limit=M&dataset=NAME | reader, publisher | newest first: by and about the namespace |
+| GET /v1/ledger?after=N&limit=M&since=TIME | same | the same, oldest first |
 | GET /v1/ledger/verify | reader, publisher | checks the chains the caller may see |
 | POST /v1/admin/rebind | admin account | versions of a dataset that was deleted or restored go to its successor |
 """
@@ -185,7 +186,12 @@ class LedgerRecord(Frozen):
     version: str | None = None
     use: str | None = None
     grant: str | None = None
-    bytes: int | None = None
+    bytes: int | None = Field(default=None, description="Observed. None in Closed: the broker died, nobody counted.")
+    session: str | None = Field(default=None, description="The same in Opened and in its Closed; opens nothing.")
+    task_uid: str | None = Field(default=None, alias="taskUid")
+    dataset_uid: str | None = Field(default=None, alias="datasetUid")
+    gpu_seconds: int | None = Field(default=None, alias="gpuSeconds", description="As the operator reported it.")
+    cpu_seconds: int | None = Field(default=None, alias="cpuSeconds", description="As the operator reported it.")
     repeats: int = Field(default=1, description="How many equal refusals this record stands for.")
     hash: str
 

@@ -13,7 +13,7 @@ from published_notes import Published, prepared
 from collabspace.api import names
 from collabspace.api.run import Progress
 from collabspace.client.client import BrokerClient
-from collabspace.client.errors import AccessRefused
+from collabspace.client.errors import AccessRefused, BrokerError
 from collabspace.client.protocol import Usage
 
 USAGE = Usage(namespace="lab", task="ner", gpu_seconds=3, cpu_seconds=9, outcome="Completed")
@@ -141,13 +141,26 @@ async def test_nobody_but_the_operator_gets_the_feed_or_reports_usage(world: Wor
                 await asyncio.to_thread(client.report_usage, "uid", 1, USAGE)
 
 
-async def test_usage_reported_twice_is_stored_once(broker: BrokerProcess, operator: BrokerClient) -> None:
+async def test_usage_reported_twice_is_recorded_once_and_a_correction_beside_it(
+    broker: BrokerProcess, operator: BrokerClient
+) -> None:
+    corrected = USAGE.model_copy(update={"gpu_seconds": 4})
     with operator:
-        for _ in range(2):
-            await asyncio.to_thread(operator.report_usage, "uid-usage", 1, USAGE)
-    with closing(sqlite3.connect(f"file:{broker.ledger}?mode=ro", uri=True)) as connection:
-        rows = connection.execute("SELECT gpu_seconds, cpu_seconds FROM usage WHERE task_uid = 'uid-usage'").fetchall()
-    assert rows == [(3, 9)]
+        for said in (USAGE, USAGE, corrected, corrected):
+            await asyncio.to_thread(operator.report_usage, "uid-usage", 1, said)
+    rows = broker.rows("task_uid = 'uid-usage'")
+    assert [(row["event"], row["gpu_seconds"], row["cpu_seconds"], row["chain"]) for row in rows] == [
+        ("Used", 3, 9, "decisions"),
+        ("Used", 4, 9, "decisions"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"gpu_seconds": 2**70}, {"namespace": "No Name"}, {"task": "a" * 300}, {"outcome": ""}]
+)
+async def test_usage_that_no_task_can_have_is_refused(operator: BrokerClient, changes: dict[str, object]) -> None:
+    with operator, pytest.raises(BrokerError, match="Usage"):
+        await asyncio.to_thread(operator.report_usage, "uid-odd", 1, USAGE.model_copy(update=changes))
 
 
 async def test_health_and_metrics_are_open_and_hold_no_names(broker: BrokerProcess, published: Published) -> None:

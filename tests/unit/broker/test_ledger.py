@@ -1,5 +1,6 @@
 """Whatever is done to the ledger behind its back is found, and the first bad record is named."""
 
+import datetime as dt
 import shutil
 import sqlite3
 import threading
@@ -17,15 +18,18 @@ from collabspace.broker.ledger import (
     DECISIONS,
     DENIED,
     OPENED,
+    PUBLISHED,
+    USED,
     AttemptRow,
     Entry,
     Ledger,
     LedgerUnavailableError,
+    time_text,
 )
 from collabspace.client.protocol import Decision
 from collabspace.kube import clock
 
-ENTRY = Entry(OPENED, Decision.ALLOWED, "Granted", namespace="lab", account="reader")
+ENTRY = Entry(PUBLISHED, Decision.ALLOWED, "Granted", namespace="lab", account="reader")
 ABOUT = ENTRY.but(owner="hospital", dataset="notes", dataset_uid="uid-notes", version="sha256:" + "0" * 64)
 COLUMNS = ("time", "event", "decision", "reason", "namespace", "account", "purpose", "bytes", "repeats", "version")
 LENGTH = 8
@@ -228,21 +232,86 @@ def test_pages_go_back_in_time_without_gap_or_repetition(ledger: Ledger) -> None
 
 
 def test_counters_are_what_the_records_add_up_to(ledger: Ledger) -> None:
-    ledger.append([ABOUT, ABOUT, ABOUT.but(event=CLOSED, bytes=10), ABOUT.but(event=CLOSED, bytes=5)], clock.now())
-    head = ledger.append([ABOUT.but(event=DENIED, decision=Decision.DENIED, repeats=4)], clock.now())[0]
+    first, second, third = (ABOUT.but(event=OPENED, session=name) for name in ("one", "two", "three"))
+    ledger.append([first, second, third], clock.now())
+    ledger.append([first.but(event=CLOSED, bytes=10), second.but(event=CLOSED, bytes=5)], clock.now())
+    ledger.append([ABOUT.but(event=DENIED, decision=Decision.DENIED, repeats=4)], clock.now())
+    ((_, head),) = ledger.close_interrupted(clock.now())
     counted = ledger.counters()["uid-notes"]
-    assert (counted.reads, counted.denials, counted.bytes_read, counted.head) == (2, 4, 15, head)
+    assert (counted.reads, counted.denials, counted.bytes_read, counted.head) == (3, 4, 15, head)
 
 
-def test_usage_of_an_attempt_said_twice_is_stored_once(tmp_path: Path) -> None:
+def test_every_session_is_closed_once_whoever_closes_it(tmp_path: Path) -> None:
     file = tmp_path / "ledger.db"
     ledger = Ledger(f"sqlite:///{file}")
-    said = {"task_uid": "t", "attempt": 1, "namespace": "lab", "task": "ner", "gpu_seconds": 5, "outcome": "Completed"}
-    for seconds in (1, 2):
-        ledger.keep_usage(**said, cpu_seconds=seconds, time="2026-01-01T00:00:00Z")
-    ledger.close()
+    entries = [ABOUT.but(event=OPENED, session=f"s{number}", owner=None, dataset_uid=None) for number in range(2)]
+    entries += [ABOUT.but(event=OPENED, session=f"s{number}") for number in range(2, 4)]
+    ledger.append(entries, clock.now())
+    closed = entries[0].but(event=CLOSED, bytes=3)
+    (head,) = ledger.append([closed], clock.now())
+    assert head is not None and ledger.append([closed, closed], clock.now()) == [None, None]
+    for expected in (["s1", "s2", "s3"], []):
+        next_life = Ledger(f"sqlite:///{file}")
+        assert [entry.session for entry, _ in next_life.close_interrupted(clock.now())] == expected
+        next_life.close()
     with closing(sqlite3.connect(file)) as connection:
-        assert connection.execute("SELECT cpu_seconds FROM usage").fetchall() == [(2,)]
+        rows = connection.execute("SELECT session, reason, bytes FROM access WHERE event = 'Closed' ORDER BY session")
+        assert rows.fetchall() == [
+            ("s0", "Granted", 3),
+            ("s1", "BrokerRestarted", None),
+            ("s2", "BrokerRestarted", None),
+            ("s3", "BrokerRestarted", None),
+        ]
+    assert all(ledger.verify(chain).ok for chain in ledger.every_chain())
+    ledger.close()
+
+
+def used(**changes: object) -> Entry:
+    figures = {"task_uid": "t", "attempt": 1, "task": "ner", "gpu_seconds": 5, "cpu_seconds": 9, "reason": "Completed"}
+    return ENTRY.but(event=USED, **figures | changes)
+
+
+def test_usage_of_an_attempt_said_twice_is_recorded_once_also_after_a_restart(tmp_path: Path) -> None:
+    for expected in (3, 0):
+        ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+        said = [used(), used(), used(attempt=2), used(task_uid="u")]
+        heads = [ledger.keep_usage(entry, clock.now()) for entry in said]
+        assert sum(head is not None for head in heads) == expected
+        verdict = ledger.verify(DECISIONS)
+        assert (verdict.ok, verdict.records) == (True, 3)
+        ledger.close()
+
+
+def test_other_figures_for_an_attempt_are_a_correction_and_both_stay_on_record(ledger: Ledger) -> None:
+    for entry in (used(), used(cpu_seconds=10), used(cpu_seconds=10), used(reason="UserError", cpu_seconds=10)):
+        ledger.keep_usage(entry, clock.now())
+    records = ledger.page("lab", None, 10, None).records
+    assert [(record.cpu_seconds, record.reason) for record in records] == [
+        (10, "UserError"),
+        (10, "Completed"),
+        (9, "Completed"),
+    ]
+
+
+def test_a_page_onward_goes_forward_in_time_from_a_moment_on(ledger: Ledger) -> None:
+    start = clock.now()
+    for number in range(5):
+        moment = start + dt.timedelta(hours=number)
+        ledger.append([ABOUT.but(event=DENIED, bytes=number), ENTRY.but(event=DENIED, namespace="third")], moment)
+    since = time_text(start + dt.timedelta(hours=1))
+    first = ledger.onward("lab", 0, 3, since)
+    rest = ledger.onward("lab", first.next or 0, 3, since)
+    assert [record.bytes for record in first.records] == [1, 2, 3]
+    assert ([record.bytes for record in rest.records], rest.next) == ([4], None)
+    assert ledger.onward("hospital", 0, 10, "").records[0].bytes == 0
+    assert ledger.onward("fourth", 0, 10, "").records == []
+
+
+def test_a_database_of_another_release_is_refused_and_its_missing_column_named(tmp_path: Path) -> None:
+    file = written(tmp_path)
+    tamper(file, ("ALTER TABLE access DROP COLUMN session", ()))
+    with pytest.raises(LedgerUnavailableError, match="table access has no column session"):
+        Ledger(f"sqlite:///{file}")
 
 
 def test_end_and_result_of_an_attempt_do_not_overwrite_each_other(ledger: Ledger) -> None:
