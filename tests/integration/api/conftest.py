@@ -4,8 +4,9 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from guards_harness import Team
+from guards_harness import TASK, Team
 
+from collabspace.api import names
 from collabspace.local.cluster import LocalCluster
 
 
@@ -21,5 +22,6 @@ def trainer(team: Team) -> Iterator[str]:
     """Name of the pod of a task's first attempt."""
     pod = team.trainer()
     yield pod
-    # No kubelet ends it.
-    team.admin.did("delete", "pod", pod, "--grace-period=0", "--force")
+    # No kubelet ends it, and the Job controller lets go of a running pod when its Job is gone.
+    team.admin.did("delete", "job", names.job_name(TASK, 1), "--wait=false")
+    team.admin.did("delete", "pod", pod, "--grace-period=0", "--force", "--ignore-not-found")
