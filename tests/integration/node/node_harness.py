@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -91,6 +92,16 @@ class NodeProcess:
 
     def log(self) -> str:
         return self._log.read_text()
+
+    async def announced(self, admin: KubeClient) -> None:
+        """Until the Node names the port on which the newest agent serves logs."""
+        port = int(re.findall(r"serves logs on 127\.0\.0\.1:(\d+)", self.log())[-1])
+
+        def holds(node: Object) -> bool:
+            known: bool = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"] == port
+            return known
+
+        await wait_for(admin, "/api/v1/nodes", self.name, holds)
 
     def journal(self, namespace: str) -> list[Object]:
         """Starts and ends of the processes of one namespace."""
@@ -278,11 +289,11 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @contextlib.asynccontextmanager
 async def running_node(
-    cluster: LocalCluster, admin: KubeClient, folder: Path, server: str | None = None
+    cluster: LocalCluster, admin: KubeClient, folder: Path, server: str | None = None, flags: tuple[str, ...] = ()
 ) -> AsyncIterator[NodeProcess]:
     """A ready node of one test; whatever happened in the test, its containers and its Node end with it."""
     name = f"own-{uuid.uuid4().hex[:8]}"
-    node = NodeProcess(cluster, name, folder / "s", server=server)
+    node = NodeProcess(cluster, name, folder / "s", *flags, server=server)
     node.start()
     try:
         await wait_for(admin, "/api/v1/nodes", name, is_ready)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from node_harness import until
 
+from collabspace.local.node import shim
 from collabspace.local.node.container import ContainerRun, Launch
 from collabspace.local.node.journal import Journal
 
@@ -26,7 +28,11 @@ def events(folder: Path) -> list[str]:
 
 
 def is_there(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+    """A dead process that nobody has collected yet is gone."""
+    try:
+        return b") Z" not in Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -131,3 +137,54 @@ async def test_signals_before_the_process_runs_are_not_lost(make_run: Callable[[
     os.kill(shim, signal.SIGTERM)
     await starting
     assert await ended(run) == 143
+
+
+async def test_an_end_that_only_the_journal_knows_is_told_and_not_written_twice(
+    make_run: Callable[[], ContainerRun], tmp_path: Path
+) -> None:
+    run = make_run()
+    await run.launch(launch("exit 4"))
+    assert await ended(run) == 4
+    (run.folder / "exit.json").unlink()  # as if the shim had been killed between its last two writes
+    again = make_run()
+    again.adopt()
+    assert again.ended is not None
+    assert (again.ended.exit_code, again.ended.reason) == (4, "Error")
+    assert events(tmp_path) == ["start", "end"]
+
+
+async def test_a_process_whose_shim_died_before_it_wrote_into_the_journal_is_in_it_all_the_same(
+    make_run: Callable[[], ContainerRun], tmp_path: Path
+) -> None:
+    run = make_run()
+    await run.launch(launch("exec sleep 60"))
+    (tmp_path / "journal.jsonl").unlink()
+    os.kill(json.loads((run.folder / "shim.json").read_text())["pid"], signal.SIGKILL)
+    assert await ended(run) == 137
+    assert events(tmp_path) == ["start", "end"]
+    pid = json.loads((run.folder / "process.json").read_text())["pid"]
+    assert not is_there(pid)
+
+
+async def test_a_shim_that_comes_late_finds_its_run_taken_away_and_starts_nothing(
+    make_run: Callable[[], ContainerRun], tmp_path: Path
+) -> None:
+    run = make_run()
+    run.folder.mkdir(parents=True)
+    ready, ready_write = os.pipe()
+    late = subprocess.Popen(  # noqa: ASYNC220 it returns at once
+        [sys.executable, "-I", "-S", shim.__file__, str(ready_write)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        pass_fds=[ready_write],
+    )
+    os.close(ready_write)
+    await run.claim()  # by the next agent, while the dead one's shim still reads what to do
+    marker = tmp_path / "ran"
+    document = {"folder": str(run.folder), "argv": ["/bin/touch", str(marker)], "env": {}, "workingDir": "/"}
+    document |= {"journal": str(tmp_path / "journal.jsonl"), "record": RECORD, "memoryLimitBytes": None, "logBytes": 99}
+    await asyncio.to_thread(late.communicate, json.dumps(document).encode())
+    assert os.read(ready, 1) == b""
+    os.close(ready)
+    assert not marker.exists()
+    assert not run.folder.exists()

@@ -55,6 +55,7 @@ async def test_an_end_while_no_agent_lives_is_reported_by_the_next_one(own_pods:
     await until(lambda: len(own_node.journal(own_pods.namespace)) == 2)
     own_node.start()
     assert (await own_pods.end("alone"))["exitCode"] == 7
+    await own_node.announced(own_pods.admin)
     assert await own_pods.logs("alone") == "up\nbye\n"
     assert len(own_node.journal(own_pods.namespace)) == 2
 

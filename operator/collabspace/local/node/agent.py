@@ -1,6 +1,7 @@
 """The node agent: one keeper for each pod that is bound to this node, fed by a watch that never gives up."""
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -43,6 +44,7 @@ class Settings:
     serving_key: Path
     client_ca: Path
     port: int
+    lease_seconds: int
     allow_test_image: bool
 
 
@@ -61,19 +63,23 @@ class Agent:
             images=Images(allow_test_image=settings.allow_test_image),
             machine=settings.machine,
             launches=asyncio.Semaphore(LAUNCHES_AT_ONCE),
+            departing=set(),
         )
         self._keepers: dict[str, PodKeeper] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._server = LogServer(self._find_log)
         self._registration: Registration | None = None
         self._failures = 0
+        self._listed = asyncio.Event()
+        self._following: asyncio.Timeout | None = None
 
     async def run(self) -> None:
         """Registers, serves logs and keeps pods, for ever."""
         settings = self._settings
         context = tls_context(settings.serving_cert, settings.serving_key, settings.client_ca)
         port = await self._server.start(settings.port, context)
-        self._registration = Registration(self._client, settings.name, Offer(settings.machine, settings.gpus, port))
+        offer = Offer(settings.machine, settings.gpus, port)
+        self._registration = Registration(self._client, settings.name, offer, settings.lease_seconds, self._catch_up)
         _LOG.info("node %s serves logs on 127.0.0.1:%d, state in %s", settings.name, port, settings.state_dir)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._registration.run())
@@ -113,12 +119,27 @@ class Agent:
         """List and watch, again and again; a broken watch costs a new list."""
         while True:
             try:
-                await self._watch()
+                async with asyncio.timeout(None) as self._following:
+                    await self._watch()
+            except TimeoutError:
+                continue  # `_catch_up` asks for a new list
             except KubeError as error:
                 if error.status != 410:
                     _LOG.warning("watch of pods: %s", error.message)
                     self._failures = min(self._failures + 1, 10)
                 await asyncio.sleep(min(FIRST_RETRY * 2**self._failures, LONGEST_RETRY))
+
+    async def _catch_up(self) -> None:
+        """Returns once a new list was seen and nothing runs any more of pods that were taken away or are overdue.
+
+        After a silence the control plane may have given up this node's pods and started others in their place.
+        """
+        self._listed.clear()
+        if self._following is not None:
+            with contextlib.suppress(RuntimeError):  # between two watches: the next begins with a list anyway
+                self._following.reschedule(asyncio.get_running_loop().time())
+        await self._listed.wait()
+        await asyncio.gather(*(keeper.stopped.wait() for keeper in self._keepers.values() if keeper.overdue))
 
     async def _watch(self) -> None:
         selector = {"fieldSelector": f"spec.nodeName={self._settings.name}"}
@@ -143,6 +164,7 @@ class Agent:
             self._vanished(uid)
         for uid in self._take_up_folders():
             self._vanished(uid)
+        self._listed.set()
 
     def _take_up_folders(self) -> list[str]:
         """Keepers for pods of an earlier agent that nothing else told of; returns their uids."""

@@ -6,7 +6,10 @@ The folder is the truth. An agent that starts anew finds in it whether the run n
 import asyncio
 import contextlib
 import datetime as dt
+import fcntl
 import os
+import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,12 +22,15 @@ import orjson
 
 from collabspace.kube import clock
 from collabspace.local.node import shim
+from collabspace.local.node.journal import LOST as JOURNAL_LOST
 from collabspace.local.node.journal import Journal
 
 LOG_BYTES = 50_000_000
 READY_SECONDS = 60.0
 MESSAGE_BYTES = 4096
 SWEEPS = 20
+DEATH_MILLISECONDS = 1000
+CLAIM_PAUSE = 0.02
 LOST = "ContainerStatusUnknown"
 
 
@@ -149,8 +155,28 @@ class ContainerRun:
         self._pidfd = pidfd
         asyncio.get_running_loop().add_reader(pidfd, self._shim_ended)
 
+    async def claim(self) -> None:
+        """Reads the folder as `adopt` does; a run that never began is cleared away.
+
+        A shim that a dead agent started may be on its way still: it finds the folder gone and starts nothing.
+        """
+        self.adopt()
+        while not self.running and self._ended is None:
+            lock = os.open(self.folder / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.adopt()
+                if not self.running and self._ended is None:
+                    shutil.rmtree(self.folder)
+                return
+            except BlockingIOError:  # a shim holds it, which writes its name next or dies
+                await asyncio.sleep(CLAIM_PAUSE)
+            finally:
+                os.close(lock)
+            self.adopt()
+
     def terminate(self) -> None:
-        """SIGTERM to the process group."""
+        """SIGTERM to the process group; the shim passes on the first alone, whichever agent sent it."""
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -201,7 +227,10 @@ class ContainerRun:
         """The shim was killed. Its child died with it by the kernel's hand; grandchildren are swept up here."""
         if process is not None:
             kill_session(int(process["pid"]), int(process["startTicks"]))
-            self._journal.lost(process)
+            end = self._journal.complete(process)
+            if end["reason"] != JOURNAL_LOST:
+                self._write_exit(int(end["exitCode"]), str(end["reason"]), "")
+                return
         self._write_exit(137, LOST, "the container's parent process was killed; its exit code is not known")
 
     def _write_exit(self, code: int, reason: str, message: str) -> None:
@@ -233,7 +262,9 @@ def open_process(identity: dict[str, Any]) -> int | None:
 
 
 def kill_session(leader: int, leader_start_ticks: int) -> None:
-    """Kills what is left of the session of a dead leader; does nothing when its id names a younger process now.
+    """Kills what is left of the session of a dead leader, and returns when it is dead.
+
+    Does nothing when the leader's id names a younger process now.
 
     A pid is not given out again while a session or group still bears it, so the members found are the leader's own.
     """
@@ -245,8 +276,23 @@ def kill_session(leader: int, leader_start_ticks: int) -> None:
         if not members:
             return
         for pid in members:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            _kill(pid)
+
+
+def _kill(pid: int) -> None:
+    """SIGKILL, and a wait for its effect."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.poll(DEATH_MILLISECONDS)
+    finally:
+        os.close(pidfd)
 
 
 def _session_members(leader: int, not_before: int) -> list[int]:

@@ -38,6 +38,13 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--cpus", type=click.IntRange(1), default=None, help="CPUs to offer; default: the machine's.")
 @click.option("--memory-bytes", type=click.IntRange(1), default=None, help="Memory to offer; default: the machine's.")
+@click.option(
+    "--lease-seconds",
+    type=click.IntRange(4),
+    default=40,
+    show_default=True,
+    help="How long the node counts as alive after its last sign of life; it gives four in this time.",
+)
 @click.option("--stop-containers-on-exit", is_flag=True, help="At SIGTERM end all containers before leaving.")
 @click.option("--allow-test-image", is_flag=True, help="Let collabspace/test-shell run /bin/sh, for tests of the node.")
 def main(

@@ -15,21 +15,20 @@ from collabspace.kube import clock
 from collabspace.kube.client import KubeError
 from collabspace.local.node import status
 from collabspace.local.node.api import NodeClient
-from collabspace.local.node.container import LOST, MESSAGE_BYTES, ContainerRun, LaunchError
+from collabspace.local.node.container import LOST, MESSAGE_BYTES, ContainerRun
 from collabspace.local.node.decision import Decision, RunState, Situation, Start, decide
-from collabspace.local.node.environment import ConfigError, EnvironmentBuilder, Machine
+from collabspace.local.node.environment import EnvironmentBuilder, Machine
 from collabspace.local.node.folder import PodFolders
-from collabspace.local.node.images import EntryPointError, Images, UnknownImageError
+from collabspace.local.node.images import Images
 from collabspace.local.node.journal import Journal
 from collabspace.local.node.launching import Preparation, last_message, newest_runs
 from collabspace.local.node.logs import tail
-from collabspace.local.node.manifest import Container, Pod, UnsupportedError, parse
+from collabspace.local.node.manifest import Container, Pod, parse
 from collabspace.local.node.server import LogMissingError, LogSource
+from collabspace.local.node.starting import FIRST_RETRY, LONGEST_RETRY, Starter
 from collabspace.local.node.status import Observation, Waiting
 from collabspace.local.node.volumes import Volumes, remove_tree
 
-FIRST_RETRY = 0.25
-LONGEST_RETRY = 15.0
 FALLBACK_LINES = 80
 FALLBACK_BYTES = 2048
 _LOG = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What all pods of the node share."""
+    """What all pods of the node share. `departing` are uids of pods that were removed by force and still run."""
 
     client: NodeClient
     folders: PodFolders
@@ -45,6 +44,7 @@ class Surroundings:
     images: Images
     machine: Machine
     launches: asyncio.Semaphore
+    departing: set[str]
 
 
 class PodKeeper:
@@ -56,8 +56,7 @@ class PodKeeper:
         self._folder = around.folders.of(pod.uid)
         self._volumes = Volumes(pod, self._folder.volumes, around.client, around.machine)
         self._runs: dict[str, list[ContainerRun]] = {container.name: [] for container in pod.containers}
-        self._waiting: dict[str, Waiting] = {}
-        self._tries: dict[str, tuple[int, dt.datetime]] = {}
+        self._starter = Starter(around.launches, around.departing, self._new_run)
         self._messages: dict[Path, str] = {}
         self._signalled: set[tuple[str, bool]] = set()
         self._gone: dt.datetime | None = None
@@ -76,12 +75,19 @@ class PodKeeper:
     def vanish(self) -> None:
         """The object is no more."""
         self._gone = self._gone or clock.now()
+        if not self.stopped.is_set():
+            self._around.departing.add(self.pod.uid)
         self._wake.set()
 
     def evict(self) -> None:
         """The node shuts down: end the pod and say so."""
         self._evicted = self._evicted or clock.now()
         self._wake.set()
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it should have ended by now."""
+        return self._gone is not None or (self.pod.delete_at is not None and self.pod.delete_at <= clock.now())
 
     def release(self) -> None:
         """Lets go of the processes; they go on."""
@@ -90,7 +96,7 @@ class PodKeeper:
 
     async def run(self) -> None:
         """Passes until nothing is left. No error of one pod ends the node: it is logged and tried again."""
-        self._take_up()
+        await self._take_up()
         failures = 0
         while True:
             self._wake.clear()
@@ -113,19 +119,19 @@ class PodKeeper:
         if runs is None:
             raise LogMissingError(f"pod {self.pod.name!r} has no container {container!r}")
         if len(runs) < (2 if previous else 1):
-            waiting = self._waiting.get(container, Waiting("ContainerCreating", ""))
+            waiting = self._starter.waiting.get(container, Waiting("ContainerCreating", ""))
             which = "has no previous run" if previous else f"is waiting to start: {waiting.reason} {waiting.message}"
             raise LogMissingError(f"container {container!r} in pod {self.pod.name!r} {which}")
         run = runs[-2 if previous else -1]
         return LogSource(run.folder / "log", lambda: not run.running)
 
-    def _take_up(self) -> None:
+    async def _take_up(self) -> None:
         """Finds what an earlier agent left: runs that go on, runs that ended, and runs whose records are lost."""
         self._folder.make(self.pod)
         for container in self.pod.containers:
             for attempt in self._folder.attempts(container.name):
                 run = self._new_run(container, attempt)
-                run.adopt()
+                await run.claim()
                 if run.running or run.ended is not None:
                     self._runs[container.name].append(run)
         if any(self._runs.values()):
@@ -154,6 +160,7 @@ class PodKeeper:
         self._send_signals(decision)
         if decision.over:
             self.stopped.set()
+            self._around.departing.discard(self.pod.uid)
         if self._gone is not None:
             if decision.over:
                 await asyncio.to_thread(remove_tree, self._folder.path)
@@ -177,10 +184,7 @@ class PodKeeper:
     def _next(self, retry: dt.datetime | None) -> dt.datetime | None:
         """When to look again without other cause."""
         decision = decide(self._situation())
-        moments = [retry, decision.again, self._volumes.next_rotation]
-        moments += [
-            self._tries[start.container.name][1] for start in decision.start if start.container.name in self._tries
-        ]
+        moments = [retry, decision.again, self._volumes.next_rotation, *self._starter.due(decision.start)]
         return min((moment for moment in moments if moment is not None), default=None)
 
     async def _sleep_until(self, moment: dt.datetime | None) -> None:
@@ -200,43 +204,14 @@ class PodKeeper:
                     (run.kill if hard else run.terminate)()
 
     async def _start(self, starts: tuple[Start, ...]) -> bool:
-        """Starts what is due and not resting after a failed try. Says whether anything began (or was refused)."""
+        """Starts what is due. Says whether anything began (or was refused)."""
         begun = False
         for start in starts:
-            name = start.container.name
-            tries, due = self._tries.get(name, (0, clock.now()))
-            if due > clock.now():
-                continue
-            run = self._new_run(start.container, start.attempt)
-            waiting = await self._launch(start.container, run)
-            if waiting is None:
-                self._runs[name].append(run)
-                self._waiting.pop(name, None)
-                self._tries.pop(name, None)
+            run = await self._starter.start(start, self._preparation())
+            if run is not None:
+                self._runs[start.container.name].append(run)
                 begun = True
-            else:
-                self._waiting[name] = waiting
-                rest = min(FIRST_RETRY * 2**tries, LONGEST_RETRY)
-                self._tries[name] = (min(tries + 1, 10), clock.now() + dt.timedelta(seconds=rest))
         return begun
-
-    async def _launch(self, container: Container, run: ContainerRun) -> Waiting | None:
-        """None when the run has begun or was refused for good, else why it waits."""
-        try:
-            launch = await self._preparation().launch(container, run)
-            async with self._around.launches:
-                await run.launch(launch)
-        except EntryPointError as error:
-            run.record_end(128, "StartError", str(error))
-        except UnknownImageError as error:
-            return Waiting("ErrImageNeverPull", str(error))
-        except (ConfigError, UnsupportedError) as error:
-            return Waiting("CreateContainerConfigError", str(error))
-        except LaunchError as error:
-            return Waiting("RunContainerError", str(error))
-        except KubeError as error:
-            return Waiting("ContainerCreating", f"waiting for the API server: {error.message}"[:MESSAGE_BYTES])
-        return None
 
     def _preparation(self) -> Preparation:
         around = self._around
@@ -257,7 +232,7 @@ class PodKeeper:
                 decision=decision,
                 runs={name: self._told(name, runs[-1]) for name, runs in self._runs.items() if runs},
                 previous={name: self._told(name, runs[-2]) for name, runs in self._runs.items() if len(runs) > 1},
-                waiting=self._waiting,
+                waiting=self._starter.waiting,
                 evicted=self._evicted is not None,
                 now=clock.now(),
             )

@@ -4,7 +4,10 @@ import asyncio
 import contextlib
 import datetime as dt
 import logging
+import math
 import platform
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +19,7 @@ from collabspace.local.node.api import NodeClient
 from collabspace.local.node.environment import POD_ADDRESS, Machine
 from collabspace.local.node.manifest import Object
 
-LEASE_SECONDS = 40
-RENEW_SECONDS = 10.0
+RENEWALS_PER_LEASE = 4
 # The control plane goes by the Lease; the Node's own times are only for readers.
 REPORT_AGE = dt.timedelta(minutes=5)
 MAX_PODS = 110
@@ -35,24 +37,33 @@ class Offer:
 
 
 class Registration:
-    """Keeps Node and Lease alive; makes them again when someone deletes them."""
+    """Keeps Node and Lease alive; makes them again when someone deletes them.
 
-    def __init__(self, client: NodeClient, name: str, offer: Offer) -> None:
+    `catch_up` is awaited before the first sign of life, and before each that follows a silence of `lease_seconds`.
+    """
+
+    def __init__(
+        self, client: NodeClient, name: str, offer: Offer, lease_seconds: int, catch_up: Callable[[], Awaitable[None]]
+    ) -> None:
         self._client = client
         self._name = name
         self._offer = offer
         self._path = f"/api/v1/nodes/{name}"
         self._leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+        self._lease_seconds = lease_seconds
+        self._catch_up = catch_up
+        self._renewed = -math.inf
         self._uid = ""
 
     async def run(self) -> None:
-        """For ever: every ten seconds one look at the Node and one renewal. Failures are logged and tried again."""
+        """For ever: one look at the Node and one renewal, pause. Failures are logged and tried again."""
+        pause = self._lease_seconds / RENEWALS_PER_LEASE
         while True:
             try:
                 await self._beat()
             except KubeError as error:
-                _LOG.warning("node %s not renewed, next try in %d s: %s", self._name, RENEW_SECONDS, error.message)
-            await asyncio.sleep(RENEW_SECONDS)
+                _LOG.warning("node %s not renewed, next try in %.1f s: %s", self._name, pause, error.message)
+            await asyncio.sleep(pause)
 
     async def report_shutdown(self) -> None:
         """Tells the scheduler to send nothing more."""
@@ -60,6 +71,9 @@ class Registration:
         await self._client.patch_status(self._path, None, {"conditions": [condition]})
 
     async def _beat(self) -> None:
+        if time.monotonic() - self._renewed > self._lease_seconds:  # this clock goes on while the process is frozen
+            await self._catch_up()
+        begun = time.monotonic()
         try:
             node = await self._client.get(self._path, {"resourceVersion": "0"})
         except KubeError as error:
@@ -70,6 +84,7 @@ class Registration:
             await self._client.patch_status(self._path, None, self._status(node))
             self._uid = node["metadata"]["uid"]
         await self._renew(node)
+        self._renewed = begun
 
     async def _register(self) -> Object:
         """A node may give itself labels when it is made, ours among them: it lies outside the reserved domains."""
@@ -143,7 +158,7 @@ class Registration:
     async def _renew(self, node: Object) -> None:
         spec: Object = {
             "holderIdentity": self._name,
-            "leaseDurationSeconds": LEASE_SECONDS,
+            "leaseDurationSeconds": self._lease_seconds,
             "renewTime": clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         }
         try:

@@ -141,6 +141,7 @@ class Shim:
         self._pid = 0
         self._ended: int | None = None
         self._oom = False
+        self._told = False
         self._started = ""
 
     def run(self, ready: int) -> None:
@@ -167,21 +168,25 @@ class Shim:
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
         failure_read, failure_write = os.pipe()
+        go_read, go_write = os.pipe()
         parent = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
-            _become(self._document, (out_write, err_write), failure_write, parent)
-        for descriptor in (out_write, err_write, failure_write):
+            os.close(go_write)
+            _become(self._document, (out_write, err_write), (go_read, failure_write), parent)
+        for descriptor in (out_write, err_write, failure_write, go_read):
             os.close(descriptor)
-        # Journal and process.json are written while the child already runs: it dies with us, so none is unknown.
+        # What runs is known before it runs: whenever we are killed, the agent can find and end its descendants.
+        identity = {"pid": self._pid, "startTicks": start_ticks(self._pid), "startedAt": self._started}
+        write_whole(f"{self._folder}/process.json", {**self._document["record"], **identity})
+        os.write(go_write, b"1")
+        os.close(go_write)
         with os.fdopen(failure_read, "rb") as pipe:
             failure = pipe.read()
         if failure:
             os.waitpid(self._pid, 0)
             return failure.decode(errors="replace")
-        identity = {"pid": self._pid, "startTicks": start_ticks(self._pid), "startedAt": self._started}
         self._journal("start", {**identity, "at": self._started})
-        write_whole(f"{self._folder}/process.json", {**self._document["record"], **identity})
         for descriptor, stream in ((out_read, "stdout"), (err_read, "stderr")):
             os.set_blocking(descriptor, False)
             self._selector.register(descriptor, selectors.EVENT_READ, stream)
@@ -217,10 +222,14 @@ class Shim:
         return moved
 
     def _on_signal(self, number: int, _frame: object) -> None:
-        if self._ended is None and number != signal.SIGCHLD:
-            self._signal_group(signal.SIGTERM if number == signal.SIGTERM else signal.SIGKILL)
-            if number == KILL_SIGNAL:
-                self._kill_descendants()
+        if self._ended is not None:
+            return
+        if number == signal.SIGTERM and not self._told:
+            self._told = True  # agents may come and go and each send one; to many programs a second means `now!`
+            self._signal_group(signal.SIGTERM)
+        elif number == KILL_SIGNAL:
+            self._signal_group(signal.SIGKILL)
+            self._kill_descendants()
 
     def _signal_group(self, number: signal.Signals) -> None:
         """Safe from recycled ids: the leader is our child and not yet reaped."""
@@ -282,12 +291,15 @@ class Shim:
             os.close(descriptor)
 
 
-def _become(document: dict[str, Any], output: tuple[int, int], failure: int, parent: int) -> None:
-    """In the child: turns into the program, or reports why not and exits. Never returns."""
+def _become(document: dict[str, Any], output: tuple[int, int], control: tuple[int, int], parent: int) -> None:
+    """In the child: waits for the word, turns into the program, or reports why not and exits. Never returns."""
+    go, failure = control
     try:
         os.setsid()
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
+            os._exit(137)
+        if not os.read(go, 1):
             os._exit(137)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(output[0], 1)
@@ -304,6 +316,14 @@ def _become(document: dict[str, Any], output: tuple[int, int], failure: int, par
     os._exit(128)
 
 
+def _is_at(descriptor: int, path: str) -> bool:
+    """Whether the open file still lies there: an agent that took this start for a failed one has removed it."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))  # noqa: PTH116 as above
+    except FileNotFoundError:
+        return False
+
+
 def main() -> None:
     """The document comes on stdin; the argument is the descriptor on which to say that the program runs."""
     ready = int(sys.argv[1])
@@ -315,7 +335,7 @@ def main() -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return
-    if os.path.exists(f"{folder}/shim.json"):  # noqa: PTH110 as above
+    if not _is_at(lock, f"{folder}/lock") or os.path.exists(f"{folder}/shim.json"):  # noqa: PTH110 as above
         return
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     write_whole(f"{folder}/shim.json", {"pid": os.getpid(), "startTicks": start_ticks(os.getpid())})
