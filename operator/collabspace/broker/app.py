@@ -15,9 +15,14 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from collabspace.broker import metrics
+from collabspace.broker.checkpoints import CheckpointRoutes
 from collabspace.broker.identity import AccessDenied
+from collabspace.broker.outcomes import AttemptRoutes, ResultRoutes
 from collabspace.broker.parts import Parts
-from collabspace.broker.refusal import ACCESS_REFUSED, ACCESS_REFUSED_MESSAGE, Refused
+from collabspace.broker.publishing import UploadRoutes
+from collabspace.broker.reading import SessionRoutes
+from collabspace.broker.records import RecordRoutes
+from collabspace.broker.refusal import ACCESS_REFUSED, ACCESS_REFUSED_MESSAGE, Refused, Undecided
 from collabspace.broker.ruler import Ruler
 from collabspace.client.protocol import Decision, Refusal
 from collabspace.kube.logs import say
@@ -64,6 +69,7 @@ def build(parts: Parts) -> Starlette:
             Refused: _refused,
             HTTPException: _no_route,
             ClientDisconnect: _gone,
+            OSError: _store_failed,
             Exception: _broken,
         },
     )
@@ -75,8 +81,9 @@ def asgi(parts: Parts) -> Ruler:
 
 
 def _routes(parts: Parts) -> list[Route]:
-    sessions, uploads, attempts = parts.session_routes, parts.upload_routes, parts.attempt_routes
-    results, records = parts.result_routes, parts.record_routes
+    sessions, uploads, attempts = SessionRoutes(parts), UploadRoutes(parts), AttemptRoutes(parts)
+    results, checkpoints = ResultRoutes(parts), CheckpointRoutes(parts)
+    records = RecordRoutes(parts.gate, parts.cluster, parts.journal, parts.knowledge)
     upload = "/v1/uploads/{upload}"
     result = "/v1/results/{namespace}/{task}"
     return [
@@ -89,6 +96,7 @@ def _routes(parts: Parts) -> list[Route]:
         Route(upload + "/commit", uploads.commit, methods=["POST"]),
         Route("/v1/attempts/{task_uid}/{attempt}/progress", attempts.progress, methods=["PUT"]),
         Route("/v1/attempts/{task_uid}/{attempt}/end", attempts.end, methods=["PUT"]),
+        Route("/v1/checkpoints/{task_uid}/{identity}", checkpoints.list, methods=["GET"]),
         Route(result, results.manifest, methods=["GET"]),
         Route(result + "/files/{path:path}", results.file, methods=["GET"]),
         Route("/v1/progress/{namespace}/{task}", results.progress, methods=["GET"]),
@@ -131,6 +139,16 @@ async def _refused(request: Request, error: Exception) -> Response:
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     return response
+
+
+async def _store_failed(request: Request, error: Exception) -> Response:
+    """A store that cannot be used says nothing of what it holds; a blob that is lost is our fault, and stays lost."""
+    if isinstance(error, FileNotFoundError):
+        request.state.reason, request.state.cause = "BlobLost", type(error).__name__
+        return await _broken(request, error)
+    undecided = Undecided("StoreUnavailable", "the store cannot be used now; try again soon")
+    undecided.__cause__ = error
+    return await _refused(request, undecided)
 
 
 async def _no_route(_: Request, error: Exception) -> Response:

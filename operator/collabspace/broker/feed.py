@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from collabspace.api.manifest import Manifest
-from collabspace.api.run import EndRecord, Progress
+from collabspace.api.run import CheckpointReference, EndRecord, Progress
 from collabspace.broker.ledger import CLOSED, DENIED, OPENED, AttemptRow, Counters, Entry
 from collabspace.client.protocol import AttemptFeed, Committed, DatasetFeed, Feed, VersionSummary
 
@@ -73,6 +73,22 @@ class Knowledge:
         dataset.versions = [summary, *(version for version in dataset.versions if version.digest != summary.digest)]
         self._changed(dataset)
 
+    def give(self, from_uid: str, uid: str) -> None:
+        """The versions of one dataset are another's from now on."""
+        dataset, given = self._dataset(uid), self._dataset(from_uid)
+        dataset.versions = sorted(dataset.versions + given.versions, key=lambda v: v.created_time, reverse=True)
+        given.versions = []
+        self._changed(dataset)
+        self._changed(given)
+
+    def forget(self, uid: str) -> None:
+        """The object is gone, and with it what was stored for it. What the ledger counts stays."""
+        if uid in self._datasets:
+            self._datasets[uid].versions = []
+            self._changed(self._datasets[uid])
+        for key in [key for key in self._attempts if key[0] == uid]:
+            del self._attempts[key]
+
     def current(self, uid: str) -> VersionSummary | None:
         """The newest version of a dataset."""
         dataset = self._datasets.get(uid)
@@ -86,11 +102,12 @@ class Knowledge:
         progress: Progress | None = None,
         end: EndRecord | None = None,
         result: Committed | None = None,
+        checkpoint: CheckpointReference | None = None,
     ) -> AttemptFeed:
         """Adds what is given to what is known of an attempt."""
         key = task_uid, number
         known = self._attempts.get(key) or _Attempt(AttemptFeed(task_uid=task_uid, attempt=number), 0)
-        said = {"progress": progress, "end": end, "result": result}
+        said = {"progress": progress, "end": end, "result": result, "checkpoint": checkpoint}
         known.feed = known.feed.model_copy(update={name: value for name, value in said.items() if value is not None})
         self._attempts[key] = known
         self._changed(known)

@@ -73,20 +73,26 @@ class Trainers:
         self._newest[task_uid] = max(attempt, self._newest.get(task_uid, 0))
 
     async def reading(self, caller: Caller) -> Trainer:
-        """A running pod that may open data. Raises AccessDenied, Undecided."""
+        """A running pod of the newest attempt, which may open data. Raises AccessDenied, Undecided."""
         pod = await self._pod(caller)
         if pod["metadata"].get("deletionTimestamp") or pod.get("status", {}).get("phase") != "Running":
             _deny(Why.POD_NOT_RUNNING, caller)
-        return await self._descent(caller, pod)
+        trainer = await self._descent(caller, pod)
+        self.fence(trainer.task.metadata.uid, trainer.attempt, entry_of_trainer(trainer))
+        return trainer
 
     async def writing(self, caller: Caller, task_uid: str, attempt: int) -> Trainer:
         """A pod of the newest attempt, even one that was told to go: it must be able to save. Raises as above."""
         trainer = await self._descent(caller, await self._pod(caller))
         if (trainer.task.metadata.uid, trainer.attempt) != (task_uid, attempt):
             _deny(Why.NOT_IN_TASK, caller)
-        if attempt < self._newest[task_uid]:
-            raise AccessDenied(Why.ATTEMPT_SUPERSEDED, entry_of_trainer(trainer))
+        self.fence(trainer.task.metadata.uid, trainer.attempt, entry_of_trainer(trainer))
         return trainer
+
+    def fence(self, task_uid: str, attempt: int, entry: Entry) -> None:
+        """Passes the newest attempt of a task alone, as far as is known at this moment. Raises AccessDenied."""
+        if attempt < self._newest.get(task_uid, 0):
+            raise AccessDenied(Why.ATTEMPT_SUPERSEDED, entry)
 
     async def _pod(self, caller: Caller) -> Object:
         """The pod of the token, still the same one, under the trainers' account and with nobody else inside."""

@@ -13,6 +13,10 @@ DECISION_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12),
 )
 SESSIONS = Gauge("collabspace_broker_sessions", "Access sessions that are open.")
+CUT = Counter("collabspace_broker_streams_cut", "Streams ended by the broker before their end.", ["reason"])
+SWEEPS = Counter("collabspace_broker_sweeps", "Passes of the sweeper.", ["outcome"])
+SWEPT = Counter("collabspace_broker_swept", "Things removed from the store.", ["reason"])
+SWEPT_BYTES = Counter("collabspace_broker_swept_bytes", "Bytes removed from the store.", ["reason"])
 
 SENT, RECEIVED = "sent", "received"
 for decision in ("Allowed", "Denied"):

@@ -1,5 +1,6 @@
 """What attempts report about themselves, and what people of the task's namespace may see of it."""
 
+import time
 from http import HTTPStatus
 
 from starlette.requests import Request
@@ -9,18 +10,14 @@ from collabspace.api import names
 from collabspace.api.run import EndRecord, Progress
 from collabspace.api.task import CollabTask
 from collabspace.broker.access import Why
-from collabspace.broker.feed import Knowledge
-from collabspace.broker.gate import Gate, invalid, read_body
-from collabspace.broker.identity import AccessDenied, Trainers, entry_of
-from collabspace.broker.journal import Journal
+from collabspace.broker.gate import invalid, read_body
+from collabspace.broker.identity import AccessDenied, entry_of
 from collabspace.broker.ledger import OPENED, AttemptRow
-from collabspace.broker.live import Cluster
+from collabspace.broker.parts import Parts
 from collabspace.broker.reading import send_file
 from collabspace.broker.refusal import Refused
-from collabspace.broker.sessions import Session, Sessions
-from collabspace.broker.store import Store
+from collabspace.broker.sessions import Session
 from collabspace.broker.tokens import Caller
-from collabspace.broker.versions import Versions
 from collabspace.client.protocol import Decision
 
 MAX_ATTEMPT_DIGITS = 9
@@ -29,26 +26,23 @@ MAX_ATTEMPT_DIGITS = 9
 class AttemptRoutes:
     """PUT /v1/attempts/{task uid}/{n}/progress and /end, by the newest attempt's own pod."""
 
-    def __init__(self, gate: Gate, trainers: Trainers, journal: Journal, knowledge: Knowledge) -> None:
-        self._gate = gate
-        self._trainers = trainers
-        self._journal = journal
-        self._knowledge = knowledge
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
     async def progress(self, request: Request) -> Response:
         task_uid, attempt = task_and_attempt(request)
-        caller = await self._gate.caller(request, names.TRAINER_ACCOUNT)
+        caller = await self._parts.gate.caller(request, names.TRAINER_ACCOUNT)
         progress = await read_body(request, Progress)
-        await self._trainers.writing(caller, task_uid, attempt)
-        self._knowledge.attempt(task_uid, attempt, progress=progress)
+        await self._parts.trainers.writing(caller, task_uid, attempt)
+        self._parts.knowledge.attempt(task_uid, attempt, progress=progress)
         return JSONResponse({"ok": True})
 
     async def end(self, request: Request) -> Response:
         task_uid, attempt = task_and_attempt(request)
-        caller = await self._gate.caller(request, names.TRAINER_ACCOUNT)
+        caller = await self._parts.gate.caller(request, names.TRAINER_ACCOUNT)
         end = await read_body(request, EndRecord)
-        trainer = await self._trainers.writing(caller, task_uid, attempt)
-        known = self._knowledge.attempt_of(task_uid, attempt)
+        trainer = await self._parts.trainers.writing(caller, task_uid, attempt)
+        known = self._parts.knowledge.attempt_of(task_uid, attempt)
         if known is not None and known.end is not None:
             if known.end != end:
                 raise Refused(HTTPStatus.CONFLICT, "AlreadyEnded", "this attempt has ended already with another record")
@@ -56,59 +50,48 @@ class AttemptRoutes:
         row = AttemptRow(
             task_uid, attempt, caller.namespace, trainer.task.metadata.name, end=end.model_dump_json(by_alias=True)
         )
-        await self._journal.run(lambda: self._journal.ledger.keep_attempt(row))
-        self._knowledge.attempt(task_uid, attempt, end=end)
+        await self._parts.journal.run(lambda: self._parts.journal.ledger.keep_attempt(row))
+        self._parts.knowledge.attempt(task_uid, attempt, end=end)
         return JSONResponse({"ok": True})
 
 
 class ResultRoutes:
     """GET /v1/results/{namespace}/{task}, .../files/{path} and /v1/progress/..., by readers of that namespace."""
 
-    def __init__(
-        self,
-        gate: Gate,
-        cluster: Cluster,
-        sessions: Sessions,
-        journal: Journal,
-        knowledge: Knowledge,
-        versions: Versions,
-        store: Store,
-    ) -> None:
-        self._gate = gate
-        self._cluster = cluster
-        self._sessions = sessions
-        self._journal = journal
-        self._knowledge = knowledge
-        self._versions = versions
-        self._store = store
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
     async def progress(self, request: Request) -> Response:
-        _, task = await self._task(request)
-        attempts = self._knowledge.attempts_of(task.metadata.uid)
+        caller = await self._parts.gate.caller(request, names.READER_ACCOUNT)
+        task = await self._task(request, caller)
+        attempts = self._parts.knowledge.attempts_of(task.metadata.uid)
         if not attempts:
             raise Refused(HTTPStatus.NOT_FOUND, "NoProgress", "no attempt of this task has reported yet")
         return Response(attempts[0].model_dump_json(by_alias=True), media_type="application/json")
 
     async def manifest(self, request: Request) -> Response:
         session = await self._session(request)
-        return Response(session.manifest.model_dump_json(by_alias=True), media_type="application/json")
+        return Response(session.held.manifest.model_dump_json(by_alias=True), media_type="application/json")
 
     async def file(self, request: Request) -> Response:
         session = await self._session(request)
-        return await send_file(request, session, request.path_params["path"], self._store)
+        return await send_file(request, session, request.path_params["path"], self._parts)
 
     async def _session(self, request: Request) -> Session:
         """Leave to read the task's newest result: on record once, then files ride on it like on a dataset's session."""
-        caller, task = await self._task(request)
+        started, parts = time.monotonic(), self._parts
+        caller = await parts.gate.caller(request, names.READER_ACCOUNT)
+        task = await self._task(request, caller)
         uid = task.metadata.uid
         digest = self._newest(uid)
-        riding = None if digest is None else self._sessions.riding(caller, uid, digest)
+        riding = None if digest is None else parts.sessions.riding(caller, uid, digest)
         if riding is not None:
+            riding.decided = started
             return riding
-        manifest = None if digest is None else await self._versions.manifest(uid, digest)
-        if manifest is None:
+        held = None if digest is None else await parts.versions.find(uid, digest)
+        if held is None:
             raise Refused(HTTPStatus.NOT_FOUND, "ResultMissing", "no attempt of this task has stored a result yet")
-        self._sessions.room_for(caller)
+        parts.sessions.room_for(caller)
         record = entry_of(caller).but(
             event=OPENED,
             decision=Decision.ALLOWED,
@@ -117,24 +100,28 @@ class ResultRoutes:
             task_uid=uid,
             version=digest,
         )
-        await self._journal.record(record)
-        return self._sessions.open(caller, None, uid, manifest, record)
+        await parts.journal.record(record)
+
+        async def confirm() -> None:
+            if (await self._task(request, caller)).metadata.uid != uid:
+                raise AccessDenied(Why.NOT_FOUND, record)
+
+        return parts.sessions.open(caller, held, record, confirm, started)
 
     def _newest(self, task_uid: str) -> str | None:
         """Digest of the result of the newest attempt that has one."""
-        results = (attempt.result for attempt in self._knowledge.attempts_of(task_uid))
+        results = (attempt.result for attempt in self._parts.knowledge.attempts_of(task_uid))
         return next((result.digest for result in results if result is not None), None)
 
-    async def _task(self, request: Request) -> tuple[Caller, CollabTask]:
+    async def _task(self, request: Request, caller: Caller) -> CollabTask:
         """The task as it is now. Another namespace's task and one that does not exist get the same answer."""
-        caller = await self._gate.caller(request, names.READER_ACCOUNT)
         namespace, name = request.path_params["namespace"], request.path_params["task"]
         if caller.namespace != namespace:
             raise AccessDenied(Why.NOT_OWN_NAMESPACE, entry_of(caller))
-        task = await self._cluster.task(namespace, name)
+        task = await self._parts.cluster.task(namespace, name)
         if task is None:
             raise AccessDenied(Why.NOT_FOUND, entry_of(caller))
-        return caller, task
+        return task
 
 
 def task_and_attempt(request: Request) -> tuple[str, int]:

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from collabspace.api.run import CheckpointReference
+from collabspace.broker.custody import Custody, all_checkpoints, all_owners
 from collabspace.broker.feed import Knowledge
 from collabspace.broker.gate import Gate
 from collabspace.broker.identity import Trainers
@@ -16,12 +17,8 @@ from collabspace.broker.journal import Journal
 from collabspace.broker.ledger import Ledger
 from collabspace.broker.limits import RateLimiter
 from collabspace.broker.live import Cluster
-from collabspace.broker.outcomes import AttemptRoutes, ResultRoutes
-from collabspace.broker.publishing import Committer, Publishing, UploadRoutes
-from collabspace.broker.reading import Reading, SessionRoutes
-from collabspace.broker.records import RecordRoutes
 from collabspace.broker.refusal import Undecided
-from collabspace.broker.sessions import Session, Sessions
+from collabspace.broker.sessions import Sessions
 from collabspace.broker.settings import BrokerSettings
 from collabspace.broker.staging import Staging
 from collabspace.broker.store import FilesystemStore
@@ -49,19 +46,30 @@ class Parts:
         root = self.settings.broker_store
         await asyncio.to_thread(shutil.rmtree, self.scratch, True)
         await asyncio.to_thread(self.scratch.mkdir, parents=True)
+        await asyncio.to_thread(self.store.discard_partial)
         versions = await asyncio.to_thread(list_versions, self.store)
         counters = await asyncio.to_thread(self.ledger.counters)
         attempts = await asyncio.to_thread(self.ledger.attempts)
+        rows = await asyncio.to_thread(all_checkpoints, self.ledger)
+        self.custody.restore(await asyncio.to_thread(all_owners, self.ledger), rows)
         self.knowledge.restore(versions, counters, attempts)
-        for row in attempts:
-            self.trainers.learn(row.task_uid, row.attempt)
+        for row in reversed(rows):
+            reference = CheckpointReference(step=row.step, digest=row.digest)
+            self.knowledge.attempt(row.task_uid, row.attempt, checkpoint=reference)
+        for owner in self.custody.owners():
+            if owner.uid != owner.storage:
+                self.knowledge.give(owner.storage, owner.uid)
+        numbers = [(known.task_uid, known.attempt) for known in attempts]
+        for task_uid, attempt in numbers + [(row.task_uid, row.attempt) for row in rows]:
+            self.trainers.learn(task_uid, attempt)
         self.journal.start()
         say(logger, "started", datasets=len(versions), attempts=len(attempts), store=root.name)
 
     async def close(self) -> None:
         """Closes every session on record, then lets go of ledger and API server."""
         try:
-            await self._close_sessions(self.sessions.idle(all_of_them=True))
+            await self.sessions.end_idle(all_of_them=True)
+            await self.sessions.settle()
         except Undecided as error:
             say(logger, "sessions-not-on-record", logging.ERROR, reason=error.reason)
         await self.journal.close()
@@ -70,15 +78,10 @@ class Parts:
 
     async def keep_up(self) -> None:
         """Ends what nobody uses, and writes the counts of floods that are over. Raises Undecided."""
-        await self._close_sessions(self.sessions.idle())
         self.uploads.forget_idle()
+        await self.sessions.settle()
+        await self.sessions.end_idle()
         await self.journal.settle_floods()
-
-    async def _close_sessions(self, sessions: Iterable[Session]) -> None:
-        for session in sessions:
-            record = self.sessions.close(session)
-            if record is not None:
-                await self.journal.record(record)
 
     @property
     def scratch(self) -> Path:
@@ -111,41 +114,24 @@ class Parts:
 
     @cached_property
     def sessions(self) -> Sessions:
-        return Sessions()
+        return Sessions(self.journal)
+
+    @cached_property
+    def custody(self) -> Custody:
+        return Custody(self.journal)
+
+    @cached_property
+    def inspector(self) -> Inspector:
+        return Inspector(self.settings.broker_check_memory_bytes)
+
+    @cached_property
+    def staging(self) -> Staging:
+        return Staging(self.settings.broker_store, self.store)
 
     @cached_property
     def versions(self) -> Versions:
-        return Versions(self.store)
+        return Versions(self.store, self.custody)
 
     @cached_property
     def uploads(self) -> Uploads:
-        return Uploads(Staging(self.settings.broker_store, self.store), self.store)
-
-    @cached_property
-    def session_routes(self) -> SessionRoutes:
-        reading = Reading(self.cluster, self.trainers)
-        return SessionRoutes(self.gate, reading, self.sessions, self.journal, self.knowledge, self.versions, self.store)
-
-    @cached_property
-    def upload_routes(self) -> UploadRoutes:
-        inspector = Inspector(self.settings.broker_check_memory_bytes)
-        committer = Committer(self.store, self.scratch, inspector, self.journal, self.knowledge)
-        limits = {
-            "Dataset": self.settings.broker_max_version_bytes,
-            "Result": self.settings.broker_max_result_bytes,
-        }
-        return UploadRoutes(self.gate, Publishing(self.cluster, self.trainers), self.uploads, committer, limits)
-
-    @cached_property
-    def attempt_routes(self) -> AttemptRoutes:
-        return AttemptRoutes(self.gate, self.trainers, self.journal, self.knowledge)
-
-    @cached_property
-    def result_routes(self) -> ResultRoutes:
-        return ResultRoutes(
-            self.gate, self.cluster, self.sessions, self.journal, self.knowledge, self.versions, self.store
-        )
-
-    @cached_property
-    def record_routes(self) -> RecordRoutes:
-        return RecordRoutes(self.gate, self.cluster, self.journal, self.knowledge)
+        return Uploads(self.staging, self.store)

@@ -12,21 +12,28 @@ from collabspace.api import names
 from collabspace.api.dataset import SharedDataset, Use
 from collabspace.broker import metrics
 from collabspace.broker.access import USE_OF_ROLE, USE_OF_WEIGHTS, Asker, Denied, Why, decide
-from collabspace.broker.blobs import BlobResponse, wanted_range
-from collabspace.broker.feed import Knowledge
-from collabspace.broker.gate import Gate, read_body
+from collabspace.broker.blobs import BlobResponse, Part, wanted_range
+from collabspace.broker.gate import read_body
 from collabspace.broker.identity import AccessDenied, Trainer, Trainers, entry_of, entry_of_trainer
-from collabspace.broker.journal import Journal
 from collabspace.broker.ledger import OPENED, Entry
 from collabspace.broker.live import Cluster
+from collabspace.broker.parts import Parts
 from collabspace.broker.refusal import Refused
-from collabspace.broker.sessions import Session, Sessions
-from collabspace.broker.store import Store
+from collabspace.broker.sessions import Session
 from collabspace.broker.tokens import Caller
-from collabspace.broker.versions import Versions
+from collabspace.broker.versions import Held
 from collabspace.client import protocol
 from collabspace.client.protocol import Decision, SessionRequest
 from collabspace.kube import clock
+
+
+@dataclass(frozen=True)
+class Leave:
+    """Leave to read versions of the object `uid`: of a dataset, or the checkpoints of the reader's own task."""
+
+    uid: str
+    record: Entry
+    checkpoint: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,13 +53,16 @@ class Reading:
         self._cluster = cluster
         self._trainers = trainers
 
-    async def decide(self, caller: Caller, request: SessionRequest) -> tuple[SharedDataset, Entry]:
-        """The dataset as it is now and the record of the leave to read it. Raises AccessDenied, Undecided.
+    async def decide(self, caller: Caller, request: SessionRequest) -> Leave:
+        """Raises AccessDenied, Undecided.
 
         The same reads are made whether the dataset is there or not, so that the time tells nothing either.
         """
         if caller.account == names.TRAINER_ACCOUNT:
             trainer = await self._trainers.reading(caller)
+            if request.uid == trainer.task.metadata.uid:
+                own = entry_of_trainer(trainer).but(version=request.digest)
+                return Leave(request.uid, own.but(event=OPENED, decision=Decision.ALLOWED, reason="Own"), True)
             who, wanted = entry_of_trainer(trainer), wanted_by(trainer, request)
         else:
             who = entry_of(caller).but(claimed_by=request.claimed_by)
@@ -76,7 +86,8 @@ class Reading:
                     grant=answer.grant.name, purpose=answer.grant.purpose, generation=dataset.metadata.generation
                 )
         assert dataset is not None  # noqa: S101 uses are never empty; for the type checker
-        return dataset, record.but(event=OPENED, decision=Decision.ALLOWED, reason="Granted" if record.grant else "Own")
+        reason = "Granted" if record.grant else "Own"
+        return Leave(dataset.metadata.uid, record.but(event=OPENED, decision=Decision.ALLOWED, reason=reason))
 
 
 def wanted_by(trainer: Trainer, request: SessionRequest) -> Wanted | None:
@@ -117,86 +128,73 @@ def _facts(dataset: SharedDataset, version: str | None) -> dict[str, str | None]
 class SessionRoutes:
     """POST /v1/sessions, GET .../files/{path}, DELETE."""
 
-    def __init__(
-        self,
-        gate: Gate,
-        reading: Reading,
-        sessions: Sessions,
-        journal: Journal,
-        knowledge: Knowledge,
-        versions: Versions,
-        store: Store,
-    ) -> None:
-        self._gate = gate
-        self._reading = reading
-        self._sessions = sessions
-        self._journal = journal
-        self._knowledge = knowledge
-        self._versions = versions
-        self._store = store
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._reading = Reading(parts.cluster, parts.trainers)
 
     async def open(self, request: Request) -> Response:
         started = time.monotonic()
-        caller = await self._gate.caller(request)
+        parts = self._parts
+        caller = await parts.gate.caller(request)
         wish = await read_body(request, SessionRequest)
-        dataset, record = await self._reading.decide(caller, wish)
-        self._sessions.room_for(caller)
-        current = self._knowledge.current(dataset.metadata.uid)
-        digest = wish.digest or (current.digest if current is not None else None)
-        manifest = None if digest is None else await self._versions.manifest(dataset.metadata.uid, digest)
-        if digest is None or manifest is None:
-            raise Refused(
-                HTTPStatus.NOT_FOUND, "VersionMissing", "the dataset has no such version; its owner pushes one"
-            )
-        record = record.but(version=digest)
-        await self._journal.record(record)
+        leave = await self._reading.decide(caller, wish)
+        parts.sessions.room_for(caller)
+        held = await self._version(leave, wish.digest)
+        record = leave.record.but(version=held.manifest.digest)
+        await parts.journal.record(record)
         metrics.READS.labels(Decision.ALLOWED).inc()
         metrics.DECISION_SECONDS.observe(time.monotonic() - started)
-        session = self._sessions.open(caller, wish, dataset.metadata.uid, manifest, record)
-        answer = protocol.Session(id=session.id, digest=digest, manifest=manifest)
+        again = wish.model_copy(update={"digest": held.manifest.digest, "uid": leave.uid})
+
+        async def confirm() -> None:
+            await self._reading.decide(caller, again)
+
+        session = parts.sessions.open(caller, held, record, confirm, started)
+        answer = protocol.Session(id=session.id, digest=session.digest, manifest=held.manifest)
         return Response(answer.model_dump_json(by_alias=True), 201, media_type="application/json")
 
+    async def _version(self, leave: Leave, digest: str | None) -> Held:
+        """The version that is asked for, or the current one. Raises Refused."""
+        parts = self._parts
+        if leave.checkpoint:
+            known = any(row.digest == digest for row in parts.custody.checkpoints(leave.uid))
+            digest = digest if known else None
+        elif digest is None:
+            current = parts.knowledge.current(leave.uid)
+            digest = None if current is None else current.digest
+        held = None if digest is None else await parts.versions.find(leave.uid, digest)
+        if held is None:
+            raise Refused(
+                HTTPStatus.NOT_FOUND,
+                "VersionMissing",
+                "the task has no such checkpoint; it resumes from another one or starts anew"
+                if leave.checkpoint
+                else "the dataset has no such version; its owner pushes one",
+            )
+        return held
+
     async def file(self, request: Request) -> Response:
-        caller = await self._gate.caller(request)
-        session = await self._current(request, caller)
-        return await send_file(request, session, request.path_params["path"], self._store)
+        """A refusal that came meanwhile ends the session."""
+        caller = await self._parts.gate.caller(request)
+        session = self._parts.sessions.find(request.path_params["session"], caller)
+        if session is None:
+            raise Refused(HTTPStatus.NOT_FOUND, "SessionUnknown", "this session is over; open it again")
+        await self._parts.sessions.current(session)
+        return await send_file(request, session, request.path_params["path"], self._parts)
 
     async def close(self, request: Request) -> Response:
-        caller = await self._gate.caller(request)
-        session = self._sessions.find(request.path_params["session"], caller)
-        record = None if session is None else self._sessions.close(session)
-        if record is not None:
-            await self._journal.record(record)
+        caller = await self._parts.gate.caller(request)
+        session = self._parts.sessions.find(request.path_params["session"], caller)
+        if session is not None:
+            await self._parts.sessions.end(session)
         return JSONResponse({"ok": True})
 
-    async def _current(self, request: Request, caller: Caller) -> Session:
-        """The session, its decision confirmed when it is older than a few seconds. A refusal ends it."""
-        session = self._sessions.find(request.path_params["session"], caller)
-        if session is None or session.request is None:
-            raise Refused(HTTPStatus.NOT_FOUND, "SessionUnknown", "this session is over; open it again")
-        now = time.monotonic()
-        if session.due(now):
-            try:
-                await self._reading.decide(caller, session.request.model_copy(update={"digest": session.digest}))
-            except AccessDenied:
-                record = self._sessions.close(session)
-                if record is not None:
-                    await self._journal.record(record)
-                raise
-            session.decided = now
-        return session
 
-
-async def send_file(request: Request, session: Session, path: str, store: Store) -> Response:
+async def send_file(request: Request, session: Session, path: str, parts: Parts) -> Response:
     """A file of the session's manifest, found there by equality: the path itself never touches a disk."""
     entry = session.files.get(path)
     if entry is None:
         raise Refused(HTTPStatus.NOT_FOUND, "FileMissing", "the version has no file of that path; see its manifest")
     start, length = wanted_range(request, entry.bytes)
-    source = await asyncio.to_thread(store.open_blob, session.owner, entry.sha256)
-
-    def sent(count: int) -> None:
-        session.sent += count
-        session.used = time.monotonic()
-
-    return BlobResponse(source, start, length, entry.bytes, sent)
+    source = await asyncio.to_thread(parts.store.open_blob, session.held.storage, entry.sha256)
+    return BlobResponse(source, Part(start, length, entry.bytes), parts.sessions, session)

@@ -31,6 +31,7 @@ class BrokerSettings(BaseSettings):
     broker_metrics: str | None = Field(default=None, description="host:port of a plain listener for metrics alone.")
     broker_max_version_bytes: int = Field(default=200 * GIB, ge=1)
     broker_max_result_bytes: int = Field(default=20 * GIB, ge=1)
+    broker_max_checkpoint_bytes: int = Field(default=20 * GIB, ge=1)
     broker_check_memory_bytes: int = Field(default=4 * GIB, ge=256 << 20, description="For the check of one version.")
     broker_requests_per_second: float = Field(default=100.0, gt=0, description="Of one namespace.")
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,10 +37,16 @@ class Staging:
         whole = self._store.blob_size(owner, sha256)
         if whole is not None:
             return whole
+        partial = self._partial(owner, digest, sha256)
         try:
-            return self._partial(owner, digest, sha256).stat().st_size
+            found = partial.lstat()
         except FileNotFoundError:
             return 0
+        if stat.S_ISREG(found.st_mode):
+            return found.st_size
+        # We make plain files only; whatever else lies here is not followed.
+        partial.unlink()
+        return 0
 
     def open(self, owner: str, digest: str, sha256: str, offset: int) -> BinaryIO:
         """A file to write on from `offset`. What was written stays, however the writing ends. Raises OffsetError."""
@@ -48,7 +55,7 @@ class Staging:
             raise OffsetError(there)
         partial = self._partial(owner, digest, sha256)
         partial.parent.mkdir(parents=True, exist_ok=True)
-        return partial.open("ab")
+        return os.fdopen(os.open(partial, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o640), "ab")
 
     def complete(self, owner: str, digest: str, sha256: str) -> None:
         """Puts a whole blob into the store. Raises HashError, and then the blob starts again from nothing."""

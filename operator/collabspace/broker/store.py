@@ -1,7 +1,9 @@
 """Where bytes are kept: blobs by their hash and manifests by their digest, under the uid of whoever owns them."""
 
+import errno
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +13,11 @@ from typing import BinaryIO, Protocol
 OWNER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 HASH = re.compile(r"[0-9a-f]{64}")
 BLOBS, VERSIONS, UPLOADS = "blobs", "versions", "uploads"
+MARKER, PARTIAL = ".collabspace-store", ".partial"
+
+
+class StoreUnavailableError(OSError):
+    """The store is not there: what it lacks now may well exist. Nothing is decided on its silence."""
 
 
 class BadKeyError(ValueError):
@@ -25,11 +32,21 @@ class StoredVersion:
     created: int
 
 
+@dataclass(frozen=True)
+class StoredBlob:
+    """`created` as above."""
+
+    sha256: str
+    bytes: int
+    created: int
+
+
 class Store(Protocol):
     """Small on purpose; every back end passes tests/unit/broker/store_suite.py. All calls block.
 
     Owners are uids of our objects, hashes are 64 hexadecimal digits, digests `sha256:` and a hash; anything else raises
-    BadKeyError. Bytes that were put are durable when the call returns, and never change.
+    BadKeyError. Bytes that were put are durable when the call returns, and never change; they can only be removed.
+    Every call raises OSError when the store cannot be used; StoreUnavailableError when it is away as a whole.
     """
 
     def owners(self) -> Iterator[str]: ...
@@ -58,20 +75,45 @@ class Store(Protocol):
         """Makes the blob readable as a local file, by link where that is possible. The file must not be written to."""
         ...
 
+    def blobs(self, owner: str) -> list[StoredBlob]: ...
+
+    def remove_manifest(self, owner: str, digest: str) -> None:
+        """The version is no more when this returns; its blobs stay until they are removed. Silent when it is gone."""
+        ...
+
+    def remove_blob(self, owner: str, sha256: str) -> None:
+        """Silent when it is gone."""
+        ...
+
+    def remove_owner(self, owner: str) -> None:
+        """Everything of this owner, manifests first: broken off anywhere, nothing points to what is missing."""
+        ...
+
 
 class FilesystemStore:
-    """A folder: `<owner>/blobs/<hash>` and `<owner>/versions/<hash>.json`; what is half there has another name."""
+    """A folder: `<owner>/blobs/<hash>` and `<owner>/versions/<hash>.json`; what is half there has another name.
+
+    A marker in the root tells the store from the empty folder that is left when a volume is not mounted.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
+        (root / MARKER).touch()
+
+    def discard_partial(self) -> None:
+        """Removes what a process that was killed left half written. Only before the store is used."""
+        for leftover in self.root.glob(f"*/{VERSIONS}/.*{PARTIAL}"):
+            leftover.unlink()
 
     def owners(self) -> Iterator[str]:
+        self._must_be_there()
         return (entry.name for entry in sorted(self.root.iterdir()) if OWNER.fullmatch(entry.name) and entry.is_dir())
 
     def versions(self, owner: str) -> list[StoredVersion]:
         folder = self._folder(owner, VERSIONS)
         if not folder.is_dir():
+            self._must_be_there()
             return []
         found = [
             StoredVersion(f"sha256:{path.stem}", path.stat().st_mtime_ns)
@@ -84,12 +126,14 @@ class FilesystemStore:
         try:
             return self._manifest(owner, digest).read_bytes()
         except FileNotFoundError:
+            self._must_be_there()
             return None
 
     def put_manifest(self, owner: str, digest: str, content: bytes) -> bool:
         target = self._manifest(owner, digest)
+        self._must_be_there()
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", suffix=".partial") as temporary:
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", suffix=PARTIAL) as temporary:
             temporary.write(content)
             temporary.flush()
             os.fsync(temporary.fileno())
@@ -105,13 +149,19 @@ class FilesystemStore:
         try:
             return self._blob(owner, sha256).stat().st_size
         except FileNotFoundError:
+            self._must_be_there()
             return None
 
     def open_blob(self, owner: str, sha256: str) -> BinaryIO:
-        return self._blob(owner, sha256).open("rb")
+        try:
+            return self._blob(owner, sha256).open("rb")
+        except FileNotFoundError:
+            self._must_be_there()
+            raise
 
     def put_blob(self, owner: str, sha256: str, source: Path) -> None:
         target = self._blob(owner, sha256)
+        self._must_be_there()
         target.parent.mkdir(parents=True, exist_ok=True)
         with source.open("rb") as written:
             os.fsync(written.fileno())
@@ -122,6 +172,42 @@ class FilesystemStore:
     def expose(self, owner: str, sha256: str, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         os.link(self._blob(owner, sha256), target)
+
+    def blobs(self, owner: str) -> list[StoredBlob]:
+        folder = self._folder(owner, BLOBS)
+        if not folder.is_dir():
+            self._must_be_there()
+            return []
+        found = ((path.name, path.stat()) for path in folder.iterdir() if HASH.fullmatch(path.name))
+        return sorted((StoredBlob(name, at.st_size, at.st_mtime_ns) for name, at in found), key=lambda b: b.sha256)
+
+    def remove_manifest(self, owner: str, digest: str) -> None:
+        self._remove(self._manifest(owner, digest))
+
+    def remove_blob(self, owner: str, sha256: str) -> None:
+        self._remove(self._blob(owner, sha256))
+
+    def remove_owner(self, owner: str) -> None:
+        for kind in (VERSIONS, BLOBS, UPLOADS):
+            folder = self._folder(owner, kind)
+            if folder.is_dir():
+                shutil.rmtree(folder)
+                _sync_folder(folder.parent)
+        folder = self.root / checked_owner(owner)
+        if folder.is_dir():
+            folder.rmdir()
+
+    def _remove(self, path: Path) -> None:
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            self._must_be_there()
+            return
+        _sync_folder(path.parent)
+
+    def _must_be_there(self) -> None:
+        if not (self.root / MARKER).exists():
+            raise StoreUnavailableError(errno.ENODEV, "the store's volume is not there")
 
     def _folder(self, owner: str, kind: str) -> Path:
         return self.root / checked_owner(owner) / kind

@@ -28,6 +28,9 @@ SPARE_DISK_BYTES = 256 << 20
 # What a result consists of; nothing that could run or be unpickled where it is read.
 RESULT_SUFFIXES = frozenset({".json", ".jsonl", ".txt", ".md", ".csv", ".parquet", ".safetensors", ".model", ".svg"})
 RESULT_NAMES = frozenset({"DONE"})
+CHECKPOINT_SUFFIXES = frozenset({".json", ".safetensors"})
+CHECKPOINT_NAMES = frozenset({"COMPLETE"})
+ALLOWED_FILES = {"Result": (RESULT_SUFFIXES, RESULT_NAMES), "Checkpoint": (CHECKPOINT_SUFFIXES, CHECKPOINT_NAMES)}
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -45,7 +48,6 @@ class Upload:
     used: float
     blobs: dict[str, FileEntry] = field(default_factory=dict)
     locks: dict[str, asyncio.Lock] = field(default_factory=dict)
-    committing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Uploads:
@@ -78,6 +80,10 @@ class Uploads:
             raise Refused(HTTPStatus.NOT_FOUND, "UploadUnknown", "this upload is over; begin it again")
         upload.used = time.monotonic()
         return upload
+
+    def wanted(self, storage: str) -> set[str]:
+        """Hashes of the blobs that uploads under way count on."""
+        return {sha256 for upload in self._open.values() if upload.target.uid == storage for sha256 in upload.blobs}
 
     async def missing(self, upload: Upload) -> list[str]:
         """Hashes of the blobs that the store lacks, in the manifest's order."""
@@ -161,8 +167,12 @@ def check_manifest(manifest: Manifest, target: UploadTarget, max_bytes: int) -> 
     """What can be said of a manifest before any byte is here. Raises Refused."""
     if manifest.owner_uid != target.uid:
         raise invalid("manifest.ownerUid: must be the uid of the target; prepare the version for this object")
-    if (manifest.format == "Result") != (target.kind == "Result"):
-        raise invalid("manifest.format: a result has format Result and a dataset its own format")
+    if (manifest.format if manifest.format in ALLOWED_FILES else "Dataset") != target.kind:
+        raise invalid(
+            "manifest.format: a result has format Result, a checkpoint Checkpoint, and a dataset its own format"
+        )
+    if target.kind == "Checkpoint" and None in (target.attempt, target.identity, target.step):
+        raise invalid("target: a checkpoint needs attempt, identity and step")
     if not manifest.files:
         raise invalid("manifest.files: a version has at least one file")
     try:
@@ -180,14 +190,15 @@ def check_manifest(manifest: Manifest, target: UploadTarget, max_bytes: int) -> 
     for file in manifest.files:
         if sizes.setdefault(file.sha256, file.bytes) != file.bytes:
             raise invalid(f"manifest.files: {file.path} has the hash of another file but not its size")
-        if target.kind == "Result":
-            _check_result_file(file.path)
+        if target.kind in ALLOWED_FILES:
+            _check_file(file.path, target.kind)
 
 
-def _check_result_file(path: str) -> None:
+def _check_file(path: str, kind: str) -> None:
+    suffixes, allowed = ALLOWED_FILES[kind]
     name = PurePosixPath(path)
-    if name.suffix not in RESULT_SUFFIXES and name.name not in RESULT_NAMES:
-        raise invalid(f"manifest.files: {path} is no kind of file that a result may hold; leave it out")
+    if name.suffix not in suffixes and name.name not in allowed:
+        raise invalid(f"manifest.files: {path} is no kind of file that a {kind.lower()} may hold; leave it out")
 
 
 async def _blocks(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

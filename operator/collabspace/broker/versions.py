@@ -4,29 +4,55 @@ import asyncio
 import datetime as dt
 import logging
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from collabspace.api.manifest import Manifest
+from collabspace.broker.custody import Custody
 from collabspace.broker.feed import summarise
-from collabspace.broker.logs import say
 from collabspace.broker.store import Store
 from collabspace.client.protocol import VersionSummary
 from collabspace.kube import clock
+from collabspace.kube.logs import say
 
 logger = logging.getLogger(__name__)
 KEPT = 128
+# What tasks store; everything else is a version of a dataset.
+TASK_FORMATS = frozenset({"Result", "Checkpoint"})
+
+
+@dataclass(frozen=True)
+class Held:
+    """A version and the uid under which its files lie."""
+
+    storage: str
+    manifest: Manifest
 
 
 class Versions:
     """Manifests never change, so the newest used ones stay in memory."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, custody: Custody) -> None:
         self._store = store
+        self._custody = custody
         self._kept: OrderedDict[tuple[str, str], Manifest] = OrderedDict()
 
+    async def find(self, uid: str, digest: str) -> Held | None:
+        """The version of the object, wherever its files lie, if the store holds it and it is what its name says."""
+        for storage in self._custody.storages(uid):
+            manifest = await self.manifest(storage, digest)
+            if manifest is not None:
+                return Held(storage, manifest)
+        return None
+
+    def forget(self, storage: str, digest: str | None = None) -> None:
+        """The version, or all of them, are gone from the store."""
+        for key in [key for key in self._kept if key[0] == storage and digest in (None, key[1])]:
+            del self._kept[key]
+
     async def manifest(self, owner: str, digest: str) -> Manifest | None:
-        """The manifest, if the store holds that version and it is what its name says."""
+        """The manifest under that very uid."""
         key = owner, digest
         if key not in self._kept:
             found = await asyncio.to_thread(read_manifest, self._store, owner, digest)
@@ -55,13 +81,13 @@ def read_manifest(store: Store, owner: str, digest: str) -> Manifest | None:
 
 
 def list_versions(store: Store) -> dict[str, list[VersionSummary]]:
-    """Blocks. All versions of datasets (not results) in the store, newest first."""
+    """Blocks. All versions of datasets (not of tasks) in the store by storage uid, newest first."""
     found: dict[str, list[VersionSummary]] = {}
     for owner in store.owners():
         summaries = []
         for version in store.versions(owner):
             manifest = read_manifest(store, owner, version.digest)
-            if manifest is not None and manifest.format != "Result":
+            if manifest is not None and manifest.format not in TASK_FORMATS:
                 created = dt.datetime.fromtimestamp(version.created / 1e9, dt.UTC)
                 summaries.append(summarise(manifest, clock.rfc3339(created)))
         if summaries:

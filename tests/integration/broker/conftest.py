@@ -11,10 +11,43 @@ from published_notes import Published, free_port, pushed
 from collabspace.api import names
 from collabspace.kube import config
 from collabspace.kube.client import KubeClient, KubeError
+from collabspace.local import installation
 from collabspace.local.certificates import LOOPBACK, Authority, Subject
 from collabspace.local.cluster import LocalCluster
 
+POLICY_BINDINGS = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
 GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{names.SYSTEM_NAMESPACE}", "system:authenticated")
+
+
+@pytest.fixture(scope="package", autouse=True)
+def unguarded(cluster: LocalCluster) -> Iterator[None]:
+    """The broker must refuse what is forged by itself: here no admission policy keeps anybody from forging.
+
+    They are tested in tests/integration/api/test_guards.py, and back in force when the last test of the broker ends.
+    """
+
+    async def take_away() -> None:
+        async with KubeClient(config.load(cluster.kubeconfig)) as admin:
+            for body in installation.manifests():
+                if body["kind"] == "ValidatingAdmissionPolicyBinding":
+                    await admin.delete(f"{POLICY_BINDINGS}/{body['metadata']['name']}")
+            async with asyncio.timeout(60):
+                while not await _forbidden_job_is_accepted(admin):
+                    await asyncio.sleep(0.2)
+
+    with asyncio.Runner() as runner:
+        runner.run(take_away())
+    yield
+    cluster.install()
+
+
+async def _forbidden_job_is_accepted(admin: KubeClient) -> bool:
+    job = installation.FORBIDDEN_JOB
+    try:
+        await admin.create(f"/apis/batch/v1/namespaces/{names.SYSTEM_NAMESPACE}/jobs", job, {"dryRun": "All"})
+    except KubeError:
+        return False
+    return True
 
 
 @pytest.fixture(scope="session")

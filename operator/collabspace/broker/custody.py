@@ -1,0 +1,179 @@
+"""What the store holds for whom: checkpoints of tasks, and the object that every owner's bytes belong to by now.
+
+The store itself knows uids and hashes only. Names, policies and the order of checkpoints are remembered here, since the
+objects that could tell are gone when it matters. In memory for reading; every change is durable before it counts.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from weakref import WeakValueDictionary
+
+from sqlalchemy import Delete, delete, select
+
+from collabspace.api.dataset import DeletionPolicy
+from collabspace.broker.journal import Journal
+from collabspace.broker.ledger import Ledger
+from collabspace.broker.tables import checkpoints, owners
+
+
+class OwnerKind(StrEnum):
+    DATASET = "SharedDataset"
+    TASK = "CollabTask"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """`storage` is the uid under which the bytes lie; `uid`, `namespace` and `name` say whose they are now.
+
+    `deletion_policy` is as last seen on a dataset; None when it never was: then nothing is removed.
+    """
+
+    storage: str
+    uid: str
+    kind: OwnerKind
+    namespace: str
+    name: str
+    deletion_policy: DeletionPolicy | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointRow:
+    """A complete checkpoint. `created` is RFC 3339."""
+
+    task_uid: str
+    digest: str
+    namespace: str
+    task: str
+    identity: str
+    step: int
+    attempt: int
+    created: str
+
+
+class Custody:
+    """Lives on the event loop. What changes it may raise Undecided."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._owners: dict[str, Owner] = {}
+        self._checkpoints: dict[str, list[CheckpointRow]] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def restore(self, held: Iterable[Owner], rows: Iterable[CheckpointRow]) -> None:
+        """What the tables hold; checkpoints newest first."""
+        self._owners = {owner.storage: owner for owner in held}
+        for row in rows:
+            self._checkpoints.setdefault(row.task_uid, []).append(row)
+
+    def lock(self, storage: str) -> asyncio.Lock:
+        """Held while something of this owner becomes visible or goes: of a commit and a removal one comes first."""
+        lock = self._locks.get(storage)
+        if lock is None:
+            lock = self._locks[storage] = asyncio.Lock()
+        return lock
+
+    def owner(self, storage: str) -> Owner | None:
+        return self._owners.get(storage)
+
+    def owners(self) -> list[Owner]:
+        return list(self._owners.values())
+
+    def storages(self, uid: str) -> list[str]:
+        """Where versions of the object may lie: under its own uid, and under those that were given to it."""
+        return [uid, *(held.storage for held in self._owners.values() if held.uid == uid != held.storage)]
+
+    async def remember(self, owner: Owner) -> None:
+        """The owner as it is now; nothing is written when that is known."""
+        if self._owners.get(owner.storage) != owner:
+            await self._journal.run(lambda: put_owners(self._journal.ledger, [owner]))
+            self._owners[owner.storage] = owner
+
+    async def forget(self, storage: str) -> None:
+        """Nothing is held for this owner any more."""
+        await self._journal.run(lambda: remove_owner(self._journal.ledger, storage))
+        self._owners.pop(storage, None)
+        self._checkpoints.pop(storage, None)
+
+    async def give(self, from_uid: str, to: Owner) -> None:
+        """Everything that belongs to `from_uid`, and what lies under it, belongs to the object of `to` from now on."""
+        storages = self.storages(from_uid)
+        given = [Owner(storage, to.uid, to.kind, to.namespace, to.name, to.deletion_policy) for storage in storages]
+
+        await self._journal.run(lambda: put_owners(self._journal.ledger, given))
+        self._owners.update({owner.storage: owner for owner in given})
+
+    def checkpoints(self, task_uid: str) -> list[CheckpointRow]:
+        """Newest first."""
+        return self._checkpoints.get(task_uid, [])
+
+    async def keep_checkpoint(self, row: CheckpointRow) -> None:
+        """It is the newest one from now on, unless this very attempt has committed it before."""
+        known = self._checkpoints.get(row.task_uid, [])
+        if any((old.digest, old.attempt) == (row.digest, row.attempt) for old in known):
+            return
+        await self._journal.run(lambda: put_checkpoint(self._journal.ledger, row))
+        self._checkpoints[row.task_uid] = [row, *(old for old in known if old.digest != row.digest)]
+
+    async def drop_checkpoints(self, task_uid: str, digests: set[str]) -> None:
+        await self._journal.run(lambda: remove_checkpoints(self._journal.ledger, task_uid, digests))
+        left = [row for row in self.checkpoints(task_uid) if row.digest not in digests]
+        if left:
+            self._checkpoints[task_uid] = left
+        else:
+            self._checkpoints.pop(task_uid, None)
+
+
+def all_owners(ledger: Ledger) -> list[Owner]:
+    with ledger.transaction() as connection:
+        return [
+            Owner(
+                row.storage,
+                row.uid,
+                OwnerKind(row.kind),
+                row.namespace,
+                row.name,
+                DeletionPolicy(row.deletion_policy) if row.deletion_policy else None,
+            )
+            for row in connection.execute(select(owners))
+        ]
+
+
+def put_owners(ledger: Ledger, held: Iterable[Owner]) -> None:
+    """All or none."""
+    with ledger.transaction() as connection:
+        for owner in held:
+            connection.execute(delete(owners).where(owners.c.storage == owner.storage))
+            connection.execute(owners.insert().values(**asdict(owner)))
+
+
+def remove_owner(ledger: Ledger, storage: str) -> None:
+    """With its checkpoints, if it is a task."""
+    with ledger.transaction() as connection:
+        connection.execute(delete(owners).where(owners.c.storage == storage))
+        connection.execute(delete(checkpoints).where(checkpoints.c.task_uid == storage))
+
+
+def all_checkpoints(ledger: Ledger) -> list[CheckpointRow]:
+    """Newest first."""
+    columns = [column for column in checkpoints.c if column is not checkpoints.c.sequence]
+    with ledger.transaction() as connection:
+        query = select(*columns).order_by(checkpoints.c.sequence.desc())
+        return [CheckpointRow(**row._mapping) for row in connection.execute(query)]
+
+
+def put_checkpoint(ledger: Ledger, row: CheckpointRow) -> None:
+    """A row of the same digest gives way: the new one is the newest."""
+    with ledger.transaction() as connection:
+        connection.execute(_those(row.task_uid, {row.digest}))
+        connection.execute(checkpoints.insert().values(**asdict(row)))
+
+
+def remove_checkpoints(ledger: Ledger, task_uid: str, digests: set[str]) -> None:
+    with ledger.transaction() as connection:
+        connection.execute(_those(task_uid, digests))
+
+
+def _those(task_uid: str, digests: set[str]) -> Delete:
+    return delete(checkpoints).where(checkpoints.c.task_uid == task_uid, checkpoints.c.digest.in_(digests))
