@@ -137,13 +137,26 @@ def test_a_gate_not_met_ends_with_60_and_keeps_the_result(command: Command) -> N
     assert (finished.out / "DONE").is_file()
 
 
-def test_divergence_ends_with_61(command: Command) -> None:
-    wild = {"optimizer": "SGD", "learningRate": "1", "maxGradientNorm": "0", "weightDecay": "0"}
-    run = document("Tabular", "NeuralNetwork", RISK, parameters=wild)
+WILD = {"optimizer": "SGD", "learningRate": "1", "maxGradientNorm": "0", "weightDecay": "0", "epochs": 2}
+
+
+def test_divergence_goes_back_once_with_a_tenth_of_the_learning_rate(command: Command) -> None:
+    run = document("Tabular", "NeuralNetwork", RISK, parameters=WILD)
+    data = {"ward": table(command.folder / "ward", 1, number=True)}
+    finished = command.run_local(run, data, target="outcome:Number")
+    assert finished.code == 0, finished.end.message
+    assert finished.end.step == finished.end.total_steps
+    assert any("diverged" in note for note in finished.report.notes)
+    assert any("diverged" in event.get("text", "") for event in finished.events)
+
+
+def test_divergence_a_second_time_ends_with_61(command: Command) -> None:
+    run = document("Tabular", "NeuralNetwork", RISK, parameters={**WILD, "hiddenUnits": 4096})
     data = {"ward": table(command.folder / "ward", 1, number=True)}
     finished = command.run_local(run, data, target="outcome:Number")
     assert finished.code == 61
     assert "learningRate" in finished.end.message
+    assert sum("diverged" in event.get("text", "") for event in finished.events) == 1
 
 
 def test_a_spent_budget_ends_with_62_and_keeps_the_result(command: Command) -> None:

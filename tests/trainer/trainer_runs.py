@@ -130,13 +130,19 @@ class Command:
         )
 
     def start_local(
-        self, run: dict[str, Any], data: dict[str, Path], model: Path | None = None, target: str | None = None
+        self,
+        run: dict[str, Any],
+        data: dict[str, Path],
+        model: Path | None = None,
+        target: str | None = None,
+        checkpoints: Path | None = None,
     ) -> "subprocess.Popen[str]":
         file = self.folder / "run.json"
         file.write_text(json.dumps(run))
         options = [f"--data={name}={path}" for name, path in data.items()]
         options += [f"--model={model}"] if model else []
         options += [f"--target={target}"] if target else []
+        options += [f"--checkpoints={checkpoints}"] if checkpoints else []
         return self.start("--run", str(file), *options, "--out", str(self.out))
 
     def finish(self, process: "subprocess.Popen[str]", read_already: str = "") -> Finished:

@@ -46,9 +46,18 @@ def validate(run_file: Path | None) -> None:
 @click.option("--model", type=FOLDER, help="Weights to start from: a Model folder or an earlier result.")
 @click.option("--target", metavar="COLUMN:KIND", help="Target of raw tables; KIND is Class or Number.")
 @click.option("--out", type=click.Path(path_type=Path), help="Result folder, missing or empty.")
+@click.option(
+    "--checkpoints", type=click.Path(path_type=Path), help="Keeps checkpoints here, and goes on from those found."
+)
 @click.pass_obj
 def train(
-    stop: Stop, run_file: Path | None, data: tuple[str, ...], model: Path | None, target: str | None, out: Path | None
+    stop: Stop,
+    run_file: Path | None,
+    data: tuple[str, ...],
+    model: Path | None,
+    target: str | None,
+    out: Path | None,
+    checkpoints: Path | None,
 ) -> None:
     """Train, measure and keep the result.
 
@@ -59,12 +68,12 @@ def train(
     from collabspace_trainer.lifecycle import Folders, Run
 
     if run_file is None:
-        if data or model or target or out:
-            raise click.UsageError("--data, --model, --target and --out need --run")
+        if data or model or target or out or checkpoints:
+            raise click.UsageError("--data, --model, --target, --out and --checkpoints need --run")
         sys.exit(int(Run(spec.from_environment, stop).execute()))
     if out is None:
         raise click.UsageError("--run needs --out")
-    folders = Folders(dict(_named(entry) for entry in data), out, model, _target(target))
+    folders = Folders(dict(_named(entry) for entry in data), out, model, _target(target), checkpoints)
     sys.exit(int(Run(lambda: spec.from_file(run_file), stop, folders).execute()))
 
 

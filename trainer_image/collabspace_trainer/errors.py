@@ -31,3 +31,7 @@ class DivergedError(RunError):
     """The loss or a gradient is not a number any more."""
 
     code = ExitCode.DIVERGED
+
+
+class BrokenCheckpointError(Exception):
+    """Why a checkpoint is not used, in words that hold none of its content. No end: an older one is, or none."""

@@ -34,6 +34,11 @@ class Events:
         """A fact that the reader of the result must know."""
         self._write({"event": "note", "text": text})
 
+    def saved(self, step: int, seconds: float, upload_seconds: float) -> None:
+        """A checkpoint is complete at the broker."""
+        line = {"step": step, "seconds": round(seconds, 3), "uploadSeconds": round(upload_seconds, 3)}
+        self._write({"event": "checkpoint", **line})
+
     @property
     def due(self) -> bool:
         """Whether 5 s have passed since progress was last told."""
@@ -86,4 +91,9 @@ def curve_points(losses: list[float]) -> list[str]:
     """At most 32 means over equal stretches of the losses so far, for a sparkline of the whole run."""
     stretch = max(1, -(-len(losses) // CURVE_POINTS))
     parts = [losses[start : start + stretch] for start in range(0, len(losses), stretch)]
-    return [f"{sum(part) / len(part):.4f}" for part in parts]
+    return [loss_text(sum(part) / len(part)) for part in parts]
+
+
+def loss_text(loss: float) -> str:
+    """Four digits after the point; exponents where that would grow long."""
+    return f"{loss:.4f}" if abs(loss) < 1e9 else f"{loss:.4g}"

@@ -72,6 +72,13 @@ def ending_of(error: BaseException) -> Ending:
     return _ending_of_foreign(error)
 
 
+def preempted(step: int | None) -> Ending:
+    """The ending on SIGTERM, with the step of the newest checkpoint that outlives the process, if there is one."""
+    if step is None:
+        return ending_of(Terminated())
+    return Ending(ExitCode.PREEMPTED, f"told to end; the checkpoint of step {step} is complete")
+
+
 def _ending_of_foreign(error: BaseException) -> Ending:
     if is_out_of_memory(error):
         return Ending(ExitCode.OUT_OF_MEMORY, "memory ran out; a smaller micro-batch or more memory helps")

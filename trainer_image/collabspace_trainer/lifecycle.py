@@ -3,6 +3,7 @@
 import math
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -19,22 +20,29 @@ from collabspace.api.run import (
     EndRecord,
     ExitCode,
     MetricName,
-    Progress,
     RunDocument,
 )
 from collabspace.client.client import BrokerClient
 from collabspace.client.errors import BrokerError
-from collabspace_trainer import exits, runtime, spec
+from collabspace.client.transport import PATIENCE_SECONDS
+from collabspace_trainer import exits, pulse, runtime, spec
+from collabspace_trainer.checkpoints import Checkpoints, Place
+from collabspace_trainer.course import Course
 from collabspace_trainer.errors import ConfigError, DataError, DivergedError
 from collabspace_trainer.evaluation.evaluation import Evaluation
 from collabspace_trainer.events import Events
 from collabspace_trainer.exits import Ending
+from collabspace_trainer.identity import identity_of
+from collabspace_trainer.pulse import WAITING_STALL_SECONDS, Pulse
+from collabspace_trainer.remote_checkpoints import RemoteCheckpoints
 from collabspace_trainer.report import end_metrics, make_report, reported_split
 from collabspace_trainer.result import check_empty, write_result
-from collabspace_trainer.session import Course, Session
+from collabspace_trainer.session import Session
 from collabspace_trainer.stop import Stop
 from collabspace_trainer.versions import Inputs, fetch, open_folders
 
+UPLOAD_PATIENCE_SECONDS = 30.0
+"""How long a run that failed waits for a checkpoint that is on its way: another attempt may go on from it."""
 END_PATIENCE_SECONDS = 30.0
 """How long a finished run waits to say so: the termination message says the same."""
 
@@ -47,6 +55,7 @@ class Folders:
     out: Path
     model: Path | None = None
     target: TargetColumn | None = None
+    checkpoints: Path | None = None
 
 
 class Run:
@@ -61,6 +70,7 @@ class Run:
         self._document: RunDocument | None = None
         self._meter: runtime.Meter | None = None
         self._report: Report | None = None
+        self._checkpoints: Checkpoints | None = None
         self._stored: tuple[Digest, int] | None = None
 
     def execute(self) -> ExitCode:
@@ -71,53 +81,104 @@ class Run:
             ending = exits.ending_of(error)
             if ending.signature is not None:
                 self._events.trace(error)
+        self._stop.ignore()
         self._tell_end(ending)
         return ending.code
 
     def _live(self) -> Ending:
+        """Checkpoints live in a folder that goes with the run, so that it is left in order here."""
         with ExitStack() as stack:
-            with self._stop.at_once():
-                document = self._document = self._read()
-                self._meter = runtime.Meter(document.execution)
-                if self._folders is None:
-                    self._events = self._open_events(document)
-                plan = spec.plan(document)
-                runtime.prepare_environment(document.execution.threads)
-                scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="collabspace-")))
-                self._events.progress(_at("Fetch"))
-                inputs = self._inputs(plan, scratch)
-                plan = replace(plan, document=inputs.document)
-                self._events.progress(_at("Prepare"))
-                corpus = plan.task.implementation.load(plan, inputs.versions)
-                for note in corpus.notes:
-                    self._events.note(note)
-                machine = runtime.choose(document.execution, plan.method.gradients, self._events)
+            try:
+                ending = self._work(stack)
+            except BaseException:
+                # Libraries make what they like of an interruption, even an ImportError: the signal decides.
+                if self._stop.requested.is_set():
+                    kept = self._checkpoints.leave() if self._checkpoints else None
+                    return exits.preempted(kept.step if kept else None)
+                if self._checkpoints is not None:
+                    self._checkpoints.settle(UPLOAD_PATIENCE_SECONDS)
+                raise
+            if self._checkpoints is not None:
+                self._checkpoints.settle(0)
+            return ending
 
-            session = Session(plan, machine, self._events, self._stop, self._meter, self._course, inputs.model_folder)
-            predictor = plan.method.train(corpus, session, _scorer(session, corpus))
+    def _work(self, stack: ExitStack) -> Ending:
+        with self._stop.at_once():
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="collabspace-")))
+            session, corpus = self._prepare(scratch)
+        predictor = session.plan.method.train(corpus, session, _scorer(session, corpus))
+        # From here on the weights are final: whatever is interrupted can be done again from the last checkpoint.
+        with self._stop.at_once():
             measured = _measure(session, corpus, predictor)
-            self._report = make_report(session, corpus, measured, predictor.parameters)
+            report = self._report = make_report(session, corpus, measured, predictor.parameters)
+            session.pulse.enter("Publish", WAITING_STALL_SECONDS)
+            out = self._folders.out if self._folders else scratch / "result"
+            manifest = write_result(out, session, report, measured, predictor)
+            if self._folders is None:
+                document = session.plan.document
+                with _broker(self._stop.requested, worked=pulse.beat) as broker:
+                    broker.publish_result(document.task, document.execution.attempt, out, manifest)
+            self._stored = (manifest.digest, manifest.size)
+        return _judge(session, report)
 
-            session.tell("Publish", force=True)
-            with self._stop.at_once():
-                out = self._folders.out if self._folders else scratch / "result"
-                manifest = write_result(out, session, self._report, measured, predictor)
-                if self._folders is None:
-                    with _broker(stop=self._stop) as broker:
-                        broker.publish_result(document.task, document.execution.attempt, out, manifest)
-                self._stored = (manifest.digest, manifest.size)
-            return _judge(session, self._report)
+    def _prepare(self, scratch: Path) -> tuple[Session, Any]:
+        """The document is checked before anything heavy is imported, the data before anything is learnt."""
+        document = self._document = self._read()
+        self._meter = runtime.Meter(document.execution)
+        if self._folders is None:
+            self._events = self._open_events(document)
+        heart = Pulse(self._events, self._course)
+        pulse.start(heart)
+        plan = spec.plan(document)
+        runtime.prepare_environment(document.execution.threads)
+        heart.enter("Fetch", WAITING_STALL_SECONDS)
+        inputs, checkpoints = self._inputs(plan, scratch)
+        plan = replace(plan, document=inputs.document)
+        heart.enter("Prepare")
+        corpus = plan.task.implementation.load(plan, inputs.versions)
+        for note in corpus.notes:
+            self._events.note(note)
+        machine = runtime.choose(document.execution, plan.method.gradients, self._events)
+        session = Session(
+            plan=plan,
+            runtime=machine,
+            events=self._events,
+            pulse=heart,
+            stop=self._stop,
+            meter=self._meter,
+            course=self._course,
+            checkpoints=checkpoints,
+            model_folder=inputs.model_folder,
+        )
+        return session, corpus
 
-    def _inputs(self, plan: spec.Plan, scratch: Path) -> Inputs:
+    def _inputs(self, plan: spec.Plan, scratch: Path) -> tuple[Inputs, Checkpoints]:
+        """What the run reads. At the broker the checkpoints are looked up first: to leave early may be to have one."""
         given = self._folders
         if given is not None:
             check_empty(given.out)
-            return open_folders(plan, given.data, given.model, given.target, scratch)
-        with _broker(stop=self._stop) as broker:
-            return fetch(plan, broker, scratch)
+            inputs = open_folders(plan, given.data, given.model, given.target, scratch)
+            return inputs, self._open_checkpoints(inputs.document, scratch, plan.method.gradients)
+        checkpoints = self._open_checkpoints(plan.document, scratch, plan.method.gradients)
+        checkpoints.look()
+        with _broker(self._stop.requested, worked=pulse.beat) as broker:
+            return fetch(plan, broker, scratch), checkpoints
+
+    def _open_checkpoints(self, document: RunDocument, scratch: Path, steps: bool) -> Checkpoints:
+        """Methods without steps have none: they start again."""
+        identity = identity_of(document)
+        folder = scratch / "checkpoints"
+        place: Place = "Nowhere"
+        if steps and self._folders is None:
+            place = RemoteCheckpoints(document, identity, _broker)
+        elif steps and self._folders is not None and self._folders.checkpoints is not None:
+            folder, place = self._folders.checkpoints.absolute() / identity, "Folder"
+            self._events.decision("checkpoints", str(folder), "--checkpoints, and the identity of this training")
+        self._checkpoints = Checkpoints(identity, folder, place, document.execution, self._stop, self._events)
+        return self._checkpoints
 
     def _open_events(self, document: RunDocument) -> Events:
-        broker, task, attempt = _broker(stop=self._stop), document.task.uid, document.execution.attempt
+        broker, task, attempt = _broker(self._stop.requested), document.task.uid, document.execution.attempt
         return Events(lambda progress: broker.report_progress(task, attempt, progress))
 
     def _tell_end(self, ending: Ending) -> None:
@@ -135,9 +196,9 @@ class Run:
             step=self._course.step,
             total_steps=self._course.total_steps,
             peak_memory_bytes=runtime.peak_memory_bytes(),
-            suggested_micro_batch=max(1, micro_batch // 2)
-            if ending.code is ExitCode.OUT_OF_MEMORY and micro_batch
-            else None,
+            suggested_micro_batch=micro_batch // 2 or None if ending.code is ExitCode.OUT_OF_MEMORY else None,
+            checkpoint=self._checkpoints.complete if self._checkpoints else None,
+            save_seconds=math.ceil(self._checkpoints.save_seconds) if self._checkpoints else 0,
             signature=ending.signature,
             cpu_seconds=round(runtime.cpu_seconds()),
             gpu_seconds=round(self._meter.gpu_seconds) if self._meter else 0,
@@ -151,23 +212,25 @@ class Run:
         self._events.close()
 
     def _post_end(self, document: RunDocument, record: EndRecord) -> None:
-        with _broker(patience=END_PATIENCE_SECONDS, stop=self._stop) as broker:
+        with _broker(self._stop.requested, END_PATIENCE_SECONDS) as broker:
             broker.end_attempt(document.task.uid, document.execution.attempt, record)
 
 
-def _broker(stop: Stop, patience: float = 600.0) -> BrokerClient:
-    """The broker that the pod was told of. Raises ConfigError."""
+def _broker(
+    stop: threading.Event, patience: float = PATIENCE_SECONDS, worked: Callable[[], None] = lambda: None
+) -> BrokerClient:
+    """The broker that the pod was told of; `worked` hears of each request. Raises ConfigError."""
     url, token_file = os.environ.get(BROKER_URL_VARIABLE), os.environ.get(TOKEN_FILE_VARIABLE)
     if not url or not token_file:
         missing = TOKEN_FILE_VARIABLE if url else BROKER_URL_VARIABLE
         raise ConfigError(f"environment variable {missing} is missing; the operator sets it in every pod")
-    token = Path(token_file)
-    ca = os.environ.get(BROKER_CA_VARIABLE)
-    return BrokerClient(url, lambda: token.read_text().strip(), ca, patience=patience, stop=stop.requested)
+    file = Path(token_file)
 
+    def token() -> str:
+        worked()
+        return file.read_text().strip()
 
-def _at(stage: str) -> Progress:
-    return Progress(step=0, total_steps=0, stage=stage)
+    return BrokerClient(url, token, os.environ.get(BROKER_CA_VARIABLE), patience=patience, stop=stop)
 
 
 def _scorer(session: Session, corpus: Any) -> Callable[[Any], float] | None:
@@ -187,7 +250,7 @@ def _scorer(session: Session, corpus: Any) -> Callable[[Any], float] | None:
 
 def _measure(session: Session, corpus: Any, predictor: Any) -> dict[Split, Evaluation]:
     """Validation, which ranks results, and test, which is reported; either only where there is data for it."""
-    session.tell("Evaluate", force=True)
+    session.pulse.enter("Evaluate")
     task = session.plan.task.implementation
     measured = {
         split: task.evaluate(corpus, predictor, split, intervals=True)

@@ -1,7 +1,7 @@
 """The training loop of every gradient method, to be read top to bottom: batches, loss, gradients, step, look around."""
 
-import copy
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,10 +9,15 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from collabspace_trainer.checkpoint import Circumstances
 from collabspace_trainer.errors import DivergedError
+from collabspace_trainer.identity import processor
+from collabspace_trainer.keeper import Keeper
 from collabspace_trainer.order import batches
 from collabspace_trainer.parameters import Settings
+from collabspace_trainer.pulse import WAITING_STALL_SECONDS
 from collabspace_trainer.session import Session
+from collabspace_trainer.snapshot import Training
 
 CURVE_POINTS = 2_000
 
@@ -83,7 +88,7 @@ def recipe(session: Session, learning_rate: float, why: str) -> Recipe:
 
 
 def train(learner: Learner, rules: Recipe, session: Session, score: Callable[[], float] | None) -> None:
-    """Trains `learner.model` in place and leaves it in evaluation mode.
+    """Trains `learner.model` in place, from the newest checkpoint if there is one, and leaves it in evaluation mode.
 
     `score` measures it on the validation split, higher is better; with patience, training ends when it has not grown
     for that many epochs, and the best weights are put back. Raises DivergedError, Terminated.
@@ -91,44 +96,89 @@ def train(learner: Learner, rules: Recipe, session: Session, score: Callable[[],
     course = session.course
     steps_per_epoch = -(-len(learner.lengths) // rules.batch_size)
     course.total_steps = rules.epochs * steps_per_epoch
-    stride = max(1, course.total_steps // CURVE_POINTS)
     optimizer = make_optimizer(learner.model, rules)
     keeper = Keeper(rules.patience, learner.model)
-    recent: list[float] = []
+    session.pulse.enter("Resume", WAITING_STALL_SECONDS)
+    session.checkpoints.begin(_training(learner.model, optimizer, keeper, session, steps_per_epoch))
+    if course.stopped in ("StepLimit", "BudgetSpent"):
+        course.finished, course.stopped = False, ""  # limits of another attempt
+    session.pulse.enter("Train")
+    while not course.finished:
+        try:
+            run_epochs(learner, rules, session, score, optimizer, keeper)
+        except DivergedError as error:
+            session.checkpoints.roll_back(error)
+        else:
+            course.finished = True
+            session.checkpoints.save()
+    keeper.restore_best()
+    learner.model.eval()
 
-    for epoch in range(rules.epochs):
+
+def run_epochs(
+    learner: Learner,
+    rules: Recipe,
+    session: Session,
+    score: Callable[[], float] | None,
+    optimizer: torch.optim.Optimizer,
+    keeper: Keeper,
+) -> None:
+    """From where the course stands to the end of training, or to the reason in `course.stopped`."""
+    course = session.course
+    stride = max(1, course.total_steps // CURVE_POINTS)
+    if course.step and must_end(session):
+        return
+    while course.epoch < rules.epochs:
         learner.model.train()
-        for batch in batches(learner.lengths, rules.batch_size, rules.seed, epoch):
+        plan = batches(learner.lengths, rules.batch_size, rules.seed, course.epoch)
+        for batch in plan[course.position :]:
             # ---- one optimizer step
-            rate = rules.learning_rate * rate_factor(rules, course.step, course.total_steps)
+            started = time.monotonic()
+            rate = rules.learning_rate * course.rate_scale * rate_factor(rules, course.step, course.total_steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            recent.append(step(learner, batch, rules, optimizer, session))
+            course.recent.append(step(learner, batch, rules, optimizer, session))
             course.step += 1
+            course.position += 1
 
-            # ---- once in a while: the curve, progress, and whether to go on
+            # ---- once in a while: the curve, progress, a checkpoint, and whether to go on
             if course.step % stride == 0:
-                course.curve.append(
-                    {"step": course.step, "epoch": epoch, "loss": sum(recent) / len(recent), "learningRate": rate}
-                )
-                recent.clear()
-            session.tell("Train")
+                loss = sum(course.recent) / len(course.recent)
+                course.curve.append({"step": course.step, "epoch": course.epoch, "loss": loss, "learningRate": rate})
+                course.recent.clear()
+            session.stop.latency = time.monotonic() - started
+            session.pulse.step(session.stop.latency)
             session.stop.check()
+            session.checkpoints.save_if_due()
             if must_end(session):
-                break
-        if course.stopped:
-            break
+                return
 
         # ---- after an epoch: is it still getting better?
         if rules.patience and score is not None:
             learner.model.eval()
-            value = score()
-            course.curve.append({"step": course.step, "epoch": epoch, "validation": value})
+            with session.stop.at_once():
+                value = score()
+            course.curve.append({"step": course.step, "epoch": course.epoch, "validation": value})
             if keeper.enough(value):
                 course.stopped = "EarlyStopping"
-                break
-    keeper.restore_best()
-    learner.model.eval()
+                return
+        course.epoch, course.position = course.epoch + 1, 0
+
+
+def _training(
+    model: nn.Module, optimizer: torch.optim.Optimizer, keeper: Keeper, session: Session, steps_per_epoch: int
+) -> Training:
+    """All that a checkpoint of this training holds."""
+    machine = session.runtime
+    circumstances = Circumstances(
+        device=machine.device,
+        precision=machine.precision,
+        threads=machine.threads,
+        micro_batch_size=session.course.micro_batch_size,
+        processor=processor(),
+    )
+    identity = session.checkpoints.identity
+    return Training(identity, model, optimizer, keeper, session.course, session.meter, circumstances, steps_per_epoch)
 
 
 def step(
@@ -197,27 +247,3 @@ def make_optimizer(model: nn.Module, rules: Recipe) -> torch.optim.Optimizer:
         case "SGD":
             return torch.optim.SGD(groups, lr=rules.learning_rate, momentum=0.9)
     return torch.optim.AdamW(groups, lr=rules.learning_rate, fused=True)
-
-
-class Keeper:
-    """Keeps the weights of the best epoch; without patience it keeps nothing."""
-
-    def __init__(self, patience: int, model: nn.Module) -> None:
-        self._patience = patience
-        self._model = model
-        self._best = -math.inf
-        self._since = 0
-        self._weights: dict[str, torch.Tensor] | None = None
-
-    def enough(self, value: float) -> bool:
-        """Takes the score of an epoch; true when the last `patience` epochs have brought nothing better."""
-        if value > self._best:
-            self._best, self._since = value, 0
-            self._weights = copy.deepcopy(self._model.state_dict())
-        else:
-            self._since += 1
-        return self._since >= self._patience
-
-    def restore_best(self) -> None:
-        if self._weights is not None:
-            self._model.load_state_dict(self._weights)

@@ -19,6 +19,9 @@ def make_report(session: Session, corpus: Corpus, measured: Mapping[Split, Evalu
     training = session.plan.document.training
     course, machine = session.course, session.runtime
     notes = list(corpus.notes)
+    notes += course.notes
+    if course.rollbacks and not any("diverged" in note for note in course.notes):
+        notes.append("training diverged once in an earlier attempt and went on with a tenth of the learning rate")
     if machine.simulated_gpu:
         notes.append("the GPU was simulated: it ran on the CPU")
     if course.stopped == "BudgetSpent":

@@ -1,6 +1,5 @@
 """The result folder: every file of a run, and DONE with their hashes last, so that half a result is known as such."""
 
-import hashlib
 import json
 import platform
 from collections.abc import Mapping
@@ -11,11 +10,13 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from collabspace.api.manifest import FileEntry, Manifest, Split
+from collabspace.api.manifest import Manifest, Split
 from collabspace.api.report import Report
 from collabspace_trainer import card, report_text
 from collabspace_trainer.errors import ConfigError
 from collabspace_trainer.evaluation.evaluation import Evaluation
+from collabspace_trainer.file_entries import file_entries
+from collabspace_trainer.identity import processor
 from collabspace_trainer.registry import Predictor
 from collabspace_trainer.session import Session
 
@@ -40,13 +41,13 @@ def write_result(
     _write_lines(folder / "curve.jsonl", session.course.curve)
     for split, evaluation in measured.items():
         _write_records(folder, split, evaluation)
-    files = _entries(folder)
+    files = file_entries(folder)
     done = {"files": [{"path": file.path, "sha256": file.sha256, "bytes": file.bytes} for file in files]}
     _write_json(folder / DONE, done)
     return Manifest(
         owner_uid=document.task.uid,
         format="Result",
-        files=_entries(folder),
+        files=file_entries(folder),
         labels=list(document.training.labels),
         parents=[dataset.digest for dataset in document.training.datasets],
     )
@@ -63,19 +64,9 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": processor(),
         "libraries": {name: metadata.version(name) for name in LIBRARIES},
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
 
 
 def _write_records(folder: Path, split: Split, evaluation: Evaluation) -> None:
@@ -86,18 +77,6 @@ def _write_records(folder: Path, split: Split, evaluation: Evaluation) -> None:
     for dataset, arrays in evaluation.counts.items():
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         save_file(contiguous, folder / "counts" / f"{dataset}-{split}.safetensors")
-
-
-def _entries(folder: Path) -> list[FileEntry]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [
-        FileEntry(path=str(path.relative_to(folder)), sha256=_sha256(path), bytes=path.stat().st_size) for path in paths
-    ]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def _write_json(path: Path, data: object) -> None:

@@ -55,15 +55,16 @@ PREDICTION_BATCH = 32
 )
 def train(corpus: Sentences, session: Session, score: Callable[["Tagging"], float] | None) -> "Tagging":
     """A trained tagger. Raises DataError, ConfigError, DivergedError, Terminated."""
-    import torch
+    with session.stop.at_once():
+        import torch
 
-    from collabspace_trainer import loop
-    from collabspace_trainer.methods.tagging import TagLearner
+        from collabspace_trainer import loop
+        from collabspace_trainer.methods.tagging import TagLearner
 
-    torch.manual_seed(session.plan.document.training.seed)
-    encoder = _encoder(corpus, session)
-    rate, why = _learning_rate(encoder.parameters, session)
-    learner = TagLearner(encoder, corpus, session)
+        torch.manual_seed(session.plan.document.training.seed)
+        encoder = _encoder(corpus, session)
+        rate, why = _learning_rate(encoder.parameters, session)
+        learner = TagLearner(encoder, corpus, session)
     tagging = Tagging(learner, session, corpus.tags)
     rules = loop.recipe(session, rate, why)
     loop.train(learner, rules, session, (lambda: score(tagging)) if score else None)

@@ -10,6 +10,7 @@ from collabspace_trainer.errors import ConfigError, DataError
 from collabspace_trainer.methods import features
 from collabspace_trainer.methods.layers import Layers
 from collabspace_trainer.parameters import CLASS_WEIGHTS, integer, number
+from collabspace_trainer.pulse import UNBOUNDED_STALL_SECONDS
 from collabspace_trainer.registry import method
 from collabspace_trainer.session import Session
 from collabspace_trainer.tasks.tabular import Tables
@@ -44,7 +45,7 @@ def train(corpus: Tables, session: Session, _score: Callable[[Layers], float] | 
     if len(present) < 2:
         raise DataError(f"target {corpus.target.column!r}: training rows have one class only; push rows of another")
     settings = session.plan.settings
-    session.tell("Train", force=True)
+    session.pulse.enter("Train", UNBOUNDED_STALL_SECONDS)
     made = features.fit(corpus.train, corpus.features)
     model = LogisticRegression(
         C=settings.number("C"),
@@ -52,7 +53,7 @@ def train(corpus: Tables, session: Session, _score: Callable[[Layers], float] | 
         class_weight="balanced" if settings.choice("classWeights") == "Balanced" else None,
         random_state=session.plan.document.training.seed,
     )
-    with warnings.catch_warnings():
+    with session.stop.at_once(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # said below, in our words
         model.fit(made.encode(corpus.train).astype(np.float64), corpus.train.target)
     if int(model.n_iter_.max()) >= settings.integer("maxIterations"):
@@ -64,5 +65,4 @@ def train(corpus: Tables, session: Session, _score: Callable[[Layers], float] | 
     bias[present[1:] if two else present] = model.intercept_
     if two:
         bias[present[0]] = 0.0
-    session.stop.check()
     return Layers("LogisticRegression", made, [(weights, bias)], corpus.target.column, corpus.labels)

@@ -42,12 +42,13 @@ def train(corpus: Tables, session: Session, score: Callable[[Layers], float] | N
     from collabspace_trainer import loop
     from collabspace_trainer.methods.row_learner import RowLearner
 
-    torch.manual_seed(session.plan.document.training.seed)
-    made = features.fit(corpus.train, corpus.features)
-    numeric = corpus.target.kind is TargetKind.NUMBER
-    mean = float(np.mean(corpus.train.target)) if numeric else 0.0
-    scale = (float(np.std(corpus.train.target)) or 1.0) if numeric else 1.0
-    learner = RowLearner(corpus, made, (mean, scale), session)
+    with session.stop.at_once():
+        torch.manual_seed(session.plan.document.training.seed)
+        made = features.fit(corpus.train, corpus.features)
+        numeric = corpus.target.kind is TargetKind.NUMBER
+        mean = float(np.mean(corpus.train.target)) if numeric else 0.0
+        scale = (float(np.std(corpus.train.target)) or 1.0) if numeric else 1.0
+        learner = RowLearner(corpus, made, (mean, scale), session)
 
     def current() -> Layers:
         return _layers(learner, made, corpus, mean, scale)

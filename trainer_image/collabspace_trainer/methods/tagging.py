@@ -11,6 +11,7 @@ from collabspace_trainer.loop import autocast
 from collabspace_trainer.methods.encoder import Encoder
 from collabspace_trainer.methods.windows import Pieces, Window, collate, padding_piece
 from collabspace_trainer.order import by_length
+from collabspace_trainer.pulse import beat
 from collabspace_trainer.session import Session
 from collabspace_trainer.tasks.token_classification import Sentences
 
@@ -50,18 +51,18 @@ class TagLearner:
         return functional.cross_entropy(logits, targets, weights, reduction="sum", label_smoothing=self._smoothing)
 
     def predict(self, sentences: Sequence[Sequence[str]], batch_size: int) -> list[NDArray[np.float32]]:
-        """Log-probabilities [words, tags] of each sentence. Looks for SIGTERM between batches."""
+        """Log-probabilities [words, tags] of each sentence."""
         windows = self._pieces.windows(sentences)
         tables: list[NDArray[np.float32]] = [np.empty((0, 0), dtype=np.float32)] * len(windows)
         self.model.eval()
         for batch in by_length([len(window.pieces) for window in windows], batch_size):
-            self._session.stop.check()
             with torch.inference_mode(), autocast(self._session):
                 logits = self._word_logits([windows[index] for index in batch])
             rows = functional.log_softmax(logits, dim=-1).cpu().numpy()
             ends = np.cumsum([len(windows[index].starts) for index in batch])
             for index, part in zip(batch, np.split(rows, ends[:-1]), strict=True):
                 tables[index] = part
+            beat()
         return _joined(windows, tables, len(sentences))
 
     def _word_logits(self, windows: Sequence[Window]) -> torch.Tensor:

@@ -1,0 +1,33 @@
+"""How far training came: filled by the loop, kept in checkpoints, read for progress, report and end record."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Stopped = Literal["", "EarlyStopping", "StepLimit", "BudgetSpent"]
+
+
+@dataclass
+class Course:
+    """`position` counts the batches done in the epoch, `recent` holds the losses since the last point of the curve.
+
+    `rate_scale` is a part of the learning rate that a divergence left over; `finished` says that the weights are final.
+    """
+
+    step: int = 0
+    total_steps: int = 0
+    batch_size: int = 0
+    micro_batch_size: int = 0
+    epoch: int = 0
+    position: int = 0
+    finished: bool = False
+    stopped: Stopped = ""
+    rate_scale: float = 1.0
+    rollbacks: int = 0
+    recent: list[float] = field(default_factory=list)
+    curve: list[dict[str, int | float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """Of this attempt, for the reader of the report."""
+
+    @property
+    def losses(self) -> list[float]:
+        return [point["loss"] for point in self.curve if "loss" in point]
