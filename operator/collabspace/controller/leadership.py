@@ -27,6 +27,7 @@ class Leadership:
         self._led = False
         self._holder: str | None = None
         self._reached: float | None = None
+        health.words["process"] = lease.identity.name
         self._become(False, "no answer from the API server yet")
 
     @property
