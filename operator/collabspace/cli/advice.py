@@ -7,6 +7,7 @@ from collabspace.api import names
 from collabspace.api.conditions import Reason
 from collabspace.api.task import CollabTask
 from collabspace.cli import asking_less, attempts
+from collabspace.cli.parameters import duration_text
 from collabspace.cli.task_facts import Facts, blocked
 from collabspace.cli.task_state import gpus_of, message_of, reason_of
 
@@ -125,18 +126,18 @@ def _resume(facts: Facts) -> Advice:
 
 def _longer(facts: Facts) -> Advice:
     limit = facts.task.spec.active_deadline_seconds
-    return "", (_again(facts, f"--deadline {2 * limit}s" if limit else ""),)
+    return "", (_again(facts, f"--deadline {duration_text(2 * limit)}" if limit else ""),)
 
 
 def _wait_longer(facts: Facts) -> Advice:
     limit = facts.task.spec.pending_deadline_seconds
-    return "", (_again(facts, f"--pending-deadline {2 * limit}s" if limit else ""),)
+    return "", (_again(facts, f"--pending-deadline {duration_text(2 * limit)}" if limit else ""),)
 
 
 def _larger_budget(facts: Facts) -> Advice:
     budget = facts.task.spec.budget
     limits = {"cpu": budget.cpu_seconds, "gpu": budget.gpu_seconds} if budget else {}
-    flags = [f"--budget {what}={2 * limit}s" for what, limit in limits.items() if limit]
+    flags = [f"--budget {what}={duration_text(2 * limit)}" for what, limit in limits.items() if limit]
     return "", (*_read_report(facts)[1], _again(facts, " ".join(flags)))
 
 

@@ -64,12 +64,13 @@ def ended_line(attempt: Attempt) -> str:
 
 
 def begun_line(task: CollabTask, attempt: Attempt) -> str:
-    """`attempt 2: half the micro-batch (8 -> 4) after OutOfMemory, from step 40`."""
+    """`attempt 2 after OutOfMemory, from step 40: 4 records at a time instead of 8, accumulated to a batch`."""
     before = next((each for each in task.status.attempts if each.number == attempt.number - 1), None)
     after = f" after {before.reason}" if before and before.reason else ""
     step = resumed_from(task, attempt.number)
     start = f", from step {step}" if step else ""
-    return f"attempt {attempt.number}: {plain(attempt.change) or 'as before'}{after}{start}"
+    change = f": {plain(attempt.change)}" if attempt.change else ""
+    return f"attempt {attempt.number}{after}{start}{change}"
 
 
 class Announcer:

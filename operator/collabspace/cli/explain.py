@@ -71,7 +71,7 @@ def _meaning(reason: Reason | None, facts: Facts) -> str:
 
 
 def _attempts(task: CollabTask) -> list[str]:
-    """How each ended, oldest first, and how many may still fail."""
+    """How each began and ended, oldest first, and how many may fail."""
     if not attempts.worth_telling(task):
         return []
     lines = []
@@ -80,7 +80,7 @@ def _attempts(task: CollabTask) -> list[str]:
             lines.append(attempts.begun_line(task, each))
         if each.end_time or each.outcome != "Running":
             lines.append(attempts.ended_line(each))
-    return [*lines, f"failed: {task.status.failed_attempts} of at most {task.spec.max_attempts}"]
+    return [*lines, f"counted as failed: {task.status.failed_attempts} of at most {task.spec.max_attempts}"]
 
 
 def _numbers(facts: Facts) -> list[str]:

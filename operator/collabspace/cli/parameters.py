@@ -86,6 +86,12 @@ def duration_seconds(text: str) -> int | None:
     return int(found[1]) * SECONDS[found[2] or "s"] if found else None
 
 
+def duration_text(seconds: int) -> str:
+    """The same length in its largest whole unit: `2h`, `90s`; what `duration_seconds` reads back."""
+    unit = max((unit for unit, size in SECONDS.items() if seconds % size == 0), key=SECONDS.__getitem__)
+    return f"{seconds // SECONDS[unit]}{unit}"
+
+
 @dataclass(frozen=True)
 class DatasetChoice:
     """One --dataset of submit; the namespace is None when it is the task's own, the label when none was given."""

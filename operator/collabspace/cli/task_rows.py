@@ -8,6 +8,7 @@ from collabspace.api.task import CollabTask, TaskMetric
 from collabspace.cli import attempts
 from collabspace.cli.glyphs import progress_bar, sparkline
 from collabspace.cli.output import Cell, age, plain, short, span
+from collabspace.cli.parameters import duration_text
 from collabspace.cli.task_state import (
     STYLES,
     State,
@@ -171,18 +172,18 @@ def _limits(task: CollabTask) -> list[tuple[str, str]]:
     spent = status.usage.active_seconds if status.usage else 0
     found = [("priority", str(spec.priority))] if spec.priority else []
     if status.failed_attempts:
-        found.append(("failed", f"{status.failed_attempts} of at most {spec.max_attempts} attempts"))
+        found.append(("failed", f"{status.failed_attempts} of at most {spec.max_attempts} attempts that count"))
     if spec.active_deadline_seconds:
-        found.append(("deadline", f"{span(spec.active_deadline_seconds)} of running, {span(spent)} used"))
+        found.append(("deadline", f"{duration_text(spec.active_deadline_seconds)} of running, {span(spent)} used"))
     if spec.pending_deadline_seconds and not status.start_time:
-        found.append(("must start", f"within {span(spec.pending_deadline_seconds)}"))
+        found.append(("must start", f"within {duration_text(spec.pending_deadline_seconds)}"))
     if spec.budget:
-        limits = {"CPU": spec.budget.cpu_seconds, "GPU": spec.budget.gpu_seconds}
-        found.append(("budget", ", ".join(f"{limit} {what}-seconds" for what, limit in limits.items() if limit)))
+        limits = {"cpu": spec.budget.cpu_seconds, "gpu": spec.budget.gpu_seconds}
+        found.append(("budget", ", ".join(f"{what} {duration_text(limit)}" for what, limit in limits.items() if limit)))
     if spec.gates:
         found.append(("gates", ", ".join(f"{gate.metric} >= {gate.minimum}" for gate in spec.gates)))
     if spec.ttl_seconds_after_finished is not None:
-        found.append(("deleted", f"{span(spec.ttl_seconds_after_finished)} after its end"))
+        found.append(("deleted", f"{duration_text(spec.ttl_seconds_after_finished)} after its end"))
     return found
 
 

@@ -136,3 +136,21 @@ async def set_state(
     ]
     path = path_of(names.COLLAB_TASKS, namespace, name) + "/status"
     await admin.merge(path, {"status": {"reason": reason, "conditions": written}})
+
+
+async def set_attempts(admin: KubeClient, namespace: str, name: str, *attempts: dict[str, Any]) -> None:
+    """Writes status.attempts, whose numbers are their places."""
+    entries = [{"number": number, **each} for number, each in enumerate(attempts, 1)]
+    await admin.merge(path_of(names.COLLAB_TASKS, namespace, name) + "/status", {"status": {"attempts": entries}})
+
+
+async def reached(process: asyncio.subprocess.Process, word: str) -> list[str]:
+    """The lines up to the first that holds the word."""
+    assert process.stdout is not None
+    lines: list[str] = []
+    async with asyncio.timeout(SECONDS):
+        while line := (await process.stdout.readline()).decode():
+            lines.append(line.rstrip())
+            if word in line:
+                return lines
+    raise AssertionError(f"{word} never came: {lines}")

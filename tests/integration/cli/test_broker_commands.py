@@ -66,10 +66,11 @@ async def test_a_push_can_make_the_dataset_of_a_table(
     table = tmp_path / "cells.csv"
     table.write_text("size,kind\n" + "".join(f"{n}.5,{'ab'[n % 2]}\n" for n in range(200)))
     words = ["push", "cells", str(table), "-n", hospital, "--create", "--format", "tabular", "--target", "kind"]
-    result = await chief.did(*words)
+    result = await chief.did(*words, "--on-revoke", "finish", "--deletion-policy", "delete")
     assert f"shareddataset.{names.GROUP}/cells created" in result.stdout
     spec = (await admin.get(path_of(names.SHARED_DATASETS, hospital, "cells")))["spec"]
     assert spec["contract"]["target"] == {"column": "kind", "kind": "Class"}
+    assert (spec["onRevoke"], spec["deletionPolicy"]) == ("Finish", "Delete")
 
 
 async def test_bad_data_is_refused_by_file_and_line_and_nothing_is_made_or_sent(
@@ -89,9 +90,11 @@ async def test_bad_data_is_refused_by_file_and_line_and_nothing_is_made_or_sent(
     [
         (["gone", "NOTES"], "Make it and push in one: kubectl collab push gone PATH"),
         (["notes", "NOTES", "--create", "--format", "Tabular", "--target", "x"], "a format cannot change".capitalize()),
+        (["notes", "NOTES", "--create", "--format", "TokenClassification", "--on-revoke", "Finish"],
+         """--type merge -p '{"spec": {"onRevoke": "Finish"}}'."""),
         (["notes", "/no/such/file"], "does not exist"),
     ],
-)
+)  # fmt: skip
 async def test_a_push_that_cannot_be_meant_says_what_to_do(
     hospital: str, chief: Person, notes: Path, words: list[str], said: str
 ) -> None:

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 import yaml
-from cli_harness import SECONDS, Person, make_task, set_state, task_body
+from cli_harness import SECONDS, Person, make_task, reached, set_state, task_body
 
 from collabspace.api import names
 from collabspace.cli.cluster import path_of
@@ -251,18 +251,6 @@ async def test_a_member_gets_the_answer_with_a_members_rights(team, cluster: Loc
 
 
 # Wait and watch
-
-
-async def reached(process: asyncio.subprocess.Process, word: str) -> list[str]:
-    """The lines up to the first that holds the word."""
-    assert process.stdout is not None
-    lines: list[str] = []
-    async with asyncio.timeout(SECONDS):
-        while line := (await process.stdout.readline()).decode():
-            lines.append(line.rstrip())
-            if word in line:
-                return lines
-    raise AssertionError(f"{word} never came: {lines}")
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,47 @@ async def test_a_revoked_grant_is_gone_and_the_printed_command_brings_it_back(
     assert await grants_of(admin, hospital) == before
 
 
+async def test_who_revokes_hears_which_running_tasks_stop_and_a_member_what_she_may_know(
+    team, cluster: LocalCluster, chief: Person, admin: KubeClient
+) -> None:
+    owner, lab = await team("hospital", "--member", "olga"), await team("lab")
+    await admin.create(path_of(names.SHARED_DATASETS, owner), dataset_body(owner))
+    for name in ("runs", "waits"):
+        await make_task(admin, lab, name, owner)
+    await set_state(admin, lab, "runs", "Training", Accepted="True", Admitted="True", Running="True")
+    grant = ["grants", "add", "notes", "-n", owner, "--to", lab, "--use", "Train"]
+    await chief.did(*grant)
+    result = await chief.did("grants", "revoke", "notes", lab, "-n", owner)
+    assert f"Tasks of {lab} that run on it: 1 (runs): they are stopped and end with AccessRevoked." in result.stderr
+    await admin.merge(path_of(names.SHARED_DATASETS, owner, "notes"), {"spec": {"onRevoke": "Finish"}})
+    await chief.did(*grant)
+    result = await Person(cluster.user("olga", namespace=owner)).did("grants", "revoke", "notes", lab)
+    said = f"Tasks of {lab} that run on it go on with what they have read (onRevoke Finish); how many, only its members"
+    assert said in result.stderr
+
+
+async def test_a_grant_made_by_other_means_is_given_again_by_the_printed_command(
+    team, hospital: str, chief: Person, admin: KubeClient
+) -> None:
+    lab = await team("lab")
+    uid = (await admin.get(f"/api/v1/namespaces/{lab}"))["metadata"]["uid"]
+    ended = {
+        "name": "old",
+        "namespace": lab,
+        "namespaceUID": uid,
+        "uses": ["Train"],
+        "notAfter": "2020-01-01T00:00:00Z",
+    }
+    serve = {"name": "serve", "namespace": lab, "namespaceUID": uid, "uses": ["Serve", "Derive"]}
+    serve |= {"purpose": "", "agreement": ""}
+    await admin.merge(path_of(names.SHARED_DATASETS, hospital, "notes"), {"spec": {"grants": [ended, serve]}})
+    result = await chief.did("grants", "revoke", "notes", "-n", hospital, "--to", lab)
+    assert "Had ended before: old" in result.stderr
+    undo = result.stderr.splitlines()[-1].split()
+    await chief.did(*undo[2:])
+    assert await grants_of(admin, hospital) == [serve]
+
+
 async def test_revoking_what_is_not_there_names_what_is(team, hospital: str, chief: Person) -> None:
     lab = await team("lab")
     await chief.did("grants", "add", "notes", "-n", hospital, "--to", lab, "--use", "Train")

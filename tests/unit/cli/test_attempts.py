@@ -15,7 +15,8 @@ FIRST = {
     "startTime": "2026-11-22T11:58:00Z", "endTime": "2026-11-22T11:59:00Z",
 }  # fmt: skip
 SECOND = {
-    "number": 2, "outcome": "Running", "startTime": "2026-11-22T11:59:30Z", "change": "half the micro-batch (8 -> 4)",
+    "number": 2, "outcome": "Running", "startTime": "2026-11-22T11:59:30Z",
+    "change": "4 records at a time instead of 8",
 }  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def test_the_table_has_only_the_columns_that_hold_something() -> None:
     assert headers == ["ATTEMPT", "OUTCOME", "REASON", "EXIT", "NODE", "TOOK", "CHECKPOINT", "CHANGED"]
     assert rows == [
         ("1", ("Failed", "red"), "OutOfMemory", "30", "n1", "60s", "step 40", ""),
-        ("2", ("Running", "blue"), "", "", "", "30s", "", "half the micro-batch (8 -> 4)"),
+        ("2", ("Running", "blue"), "", "", "", "30s", "", "4 records at a time instead of 8"),
     ]
 
 
@@ -46,14 +47,12 @@ def test_each_new_attempt_is_announced_once_with_its_cause_and_where_it_takes_up
     assert announcer.lines(a_task()) == []
     assert announcer.lines(task_with(FIRST | {"outcome": "Running"})) == []
     assert announcer.lines(task_with(FIRST, reason="RetryBackoff")) == []
-    line = "attempt 2: half the micro-batch (8 -> 4) after OutOfMemory, from step 40"
+    line = "attempt 2 after OutOfMemory, from step 40: 4 records at a time instead of 8"
     assert announcer.lines(task_with(FIRST, SECOND)) == [line]
     assert announcer.lines(task_with(FIRST, SECOND)) == []
     third = SECOND | {"number": 3, "change": ""}
     interrupted = SECOND | {"outcome": "Interrupted", "reason": "NodeLost"}
-    assert announcer.lines(task_with(FIRST, interrupted, third)) == [
-        "attempt 3: as before after NodeLost, from step 40"
-    ]
+    assert announcer.lines(task_with(FIRST, interrupted, third)) == ["attempt 3 after NodeLost, from step 40"]
 
 
 def test_whoever_looks_late_hears_of_the_newest_attempt_alone() -> None:

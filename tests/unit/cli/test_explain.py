@@ -206,7 +206,7 @@ FAILED = {
 
 def after(reason: str, **spec: Any) -> CollabTask:
     """A task that had two attempts, both too large for their memory, and stands where it does for this reason."""
-    second = FAILED | {"number": 2, "memory": "3Gi", "change": "memory 2Gi -> 3Gi"}
+    second = FAILED | {"number": 2, "memory": "3Gi", "change": "memory 3Gi instead of 2Gi"}
     task = a_task(reason=reason, spec=spec)
     status = task.status.model_copy(update={"attempts": [Attempt(**FAILED), Attempt(**second)], "failed_attempts": 2})
     return task.model_copy(update={"status": status})
@@ -216,9 +216,9 @@ def test_a_task_between_two_attempts_says_how_they_ended_and_how_many_are_left()
     found = answer(facts(after("RetryBackoff")))
     assert found.attempts == (
         "attempt 1 failed: OutOfMemory (exit code 30): peak 3 GiB",
-        "attempt 2: memory 2Gi -> 3Gi after OutOfMemory",
+        "attempt 2 after OutOfMemory: memory 3Gi instead of 2Gi",
         "attempt 2 failed: OutOfMemory (exit code 30): peak 3 GiB",
-        "failed: 2 of at most 3",
+        "counted as failed: 2 of at most 3",
     )
     assert found.next_commands == ("get joint -n research-lab -w", "logs joint -n research-lab --attempt 2")
     assert as_text(found).index("Attempts:") < as_text(found).index("Numbers:")
@@ -230,11 +230,11 @@ def test_a_task_between_two_attempts_says_how_they_ended_and_how_many_are_left()
         ("Suspended", {}, ("resume joint -n research-lab",)),
         ("OutOfMemory", {}, ("submit joint-2 -n research-lab --like joint --memory 6Gi",)),
         ("DeadlineExceeded", {"activeDeadlineSeconds": 90},
-         ("submit joint-2 -n research-lab --like joint --deadline 180s",)),
+         ("submit joint-2 -n research-lab --like joint --deadline 3m",)),
         ("PendingDeadlineExceeded", {"pendingDeadlineSeconds": 60},
-         ("submit joint-2 -n research-lab --like joint --pending-deadline 120s",)),
+         ("submit joint-2 -n research-lab --like joint --pending-deadline 2m",)),
         ("BudgetSpent", {"budget": {"gpuSeconds": 60}},
-         ("report joint -n research-lab", "submit joint-2 -n research-lab --like joint --budget gpu=120s")),
+         ("report joint -n research-lab", "submit joint-2 -n research-lab --like joint --budget gpu=2m")),
         ("AttemptsExhausted", {},
          ("logs joint -n research-lab --attempt 2", "submit joint-2 -n research-lab --like joint")),
         ("UserError", {}, ("logs joint -n research-lab --attempt 2",)),

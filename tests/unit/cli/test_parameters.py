@@ -14,6 +14,8 @@ from collabspace.cli.parameters import (
     ReferenceType,
     SettingType,
     UseType,
+    duration_seconds,
+    duration_text,
     is_name,
 )
 
@@ -25,6 +27,15 @@ DIGEST = "sha256:" + "0" * 64
 )
 def test_a_duration_has_one_number_and_one_unit(text: str, seconds: int) -> None:
     assert DurationType()(text) == seconds
+
+
+@given(st.integers(min_value=0, max_value=99_999_999))
+def test_a_length_of_time_is_read_back_as_it_was_written(seconds: int) -> None:
+    assert duration_seconds(duration_text(seconds)) == seconds
+
+
+def test_a_length_of_time_is_written_in_its_largest_whole_unit() -> None:
+    assert [duration_text(seconds) for seconds in (90, 1800, 7200, 604800, 0)] == ["90s", "30m", "2h", "7d", "0d"]
 
 
 @pytest.mark.parametrize("text", ["", "1.5h", "-1", "5 m", "5w", "1h30m", "999999999d"])
