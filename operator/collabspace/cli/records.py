@@ -1,8 +1,15 @@
 """The ledger read and verified at the broker, printed as rows."""
 
+import contextlib
+import datetime as dt
 import itertools
+import json
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -10,6 +17,7 @@ from collabspace.api import names
 from collabspace.cli.broker import answers_explained, connect
 from collabspace.cli.cluster import Cluster, run
 from collabspace.cli.errors import CommandError
+from collabspace.cli.lineage import Lineage
 from collabspace.cli.options import Where
 from collabspace.cli.output import Cell, nothing_found, plain, print_document, print_table, short, size
 from collabspace.client.client import BrokerClient
@@ -120,3 +128,41 @@ async def _datasets(cluster: Cluster, only: str | None) -> dict[str, str]:
 def _chain_row(chain: ChainVerdict, dataset: str) -> tuple[Cell, ...]:
     verdict: Cell = ("intact", "green") if chain.ok else (f"BROKEN: {chain.problem or ''}", "bold red")
     return dataset, chain.chain, str(chain.records), verdict, chain.head[:12]
+
+
+def export(where: Where, form: str, since: dt.datetime | None, file: Path | None) -> None:
+    """Writes every record in sight, or the run events that they make, as lines; a file is there whole or not at all."""
+    lineage = Lineage()
+    with connect(where, names.READER_ACCOUNT) as client, answers_explained(), _lines_to(file) as lines:
+        for record in onward(client, since):
+            document = record.model_dump(mode="json", by_alias=True) if form == "jsonl" else lineage.event(record)
+            if document is not None:
+                lines.write(json.dumps(document, separators=(",", ":")) + "\n")
+
+
+def onward(client: BrokerClient, since: dt.datetime | None) -> Iterator[LedgerRecord]:
+    """Every record that the caller may see, oldest first, a page at a time."""
+    moment = None if since is None else since.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+    after: int | None = 0
+    while after is not None:
+        page = client.ledger_onward(after, PAGE, moment)
+        yield from page.records
+        after = page.next
+
+
+@contextlib.contextmanager
+def _lines_to(file: Path | None) -> Iterator[TextIO]:
+    if file is None:
+        yield sys.stdout
+        return
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        with part.open("x", encoding="utf-8") as lines:
+            yield lines
+        part.replace(file)
+    except OSError as error:
+        raise CommandError(
+            f"--output {file}: {error.strerror or error}", "Name a file in a folder of yours."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
