@@ -4,12 +4,15 @@ Only the main thread beats: helpers that wait for the broker would beat on while
 """
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 from statistics import median
+from typing import TypeVar
 
 from collabspace.api.run import Progress
 from collabspace_trainer.course import Course
 from collabspace_trainer.events import Events, curve_points, loss_text
 
+T = TypeVar("T")
 STALL_SECONDS = 120
 WAITING_STALL_SECONDS = 900
 """Where one unit of work may be to wait ten minutes for the broker."""
@@ -73,6 +76,13 @@ def start(pulse: Pulse) -> None:
     """From now on `beat` of this module is this one's: a process is one run."""
     global _current
     _current = pulse
+
+
+def each(items: Iterable[T]) -> Iterator[T]:
+    """The items, with a beat after each."""
+    for item in items:
+        yield item
+        beat()
 
 
 def beat() -> None:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from collabspace_trainer.pulse import each
+
 DRAWS = 1_000
 SEED = 20_250_101
 """Fixed: an interval belongs to the predictions, not to the run's seed."""
@@ -25,7 +27,7 @@ def interval(counts: NDArray[np.generic], groups: NDArray[np.int64], statistic: 
     np.add.at(sums, groups, flat)
     generator = np.random.default_rng(SEED)
     draws = np.empty((DRAWS, flat.shape[1]))
-    for draw in range(DRAWS):
+    for draw in each(range(DRAWS)):
         times = np.bincount(generator.integers(0, size, size), minlength=size)
         draws[draw] = times @ sums
     figures = statistic(draws.reshape(DRAWS, *counts.shape[1:]))

@@ -14,6 +14,7 @@ from collabspace_trainer.evaluation.bootstrap import group_numbers, interval
 from collabspace_trainer.evaluation.evaluation import Evaluation
 from collabspace_trainer.evaluation.scores import confusion, macro_f1, precision_recall_f1, table
 from collabspace_trainer.evaluation.spans import Decoder, Span, find_spans, tag_set
+from collabspace_trainer.pulse import each
 
 POOLED = ""
 
@@ -64,7 +65,7 @@ def evaluate(
     decoder = Decoder(tags)
     tallies = {}
     for name, part in scored.items():
-        predicted = [[tags[i] for i in decoder.best(table)] for table in part.log_probabilities]
+        predicted = [[tags[i] for i in decoder.best(table)] for table in each(part.log_probabilities)]
         tallies[name] = _tally(part, predicted, labels, known)
         if intervals:
             _keep_records(result, name, part, predicted, tallies[name])
@@ -82,7 +83,9 @@ def _tally(part: Scored, predicted: Sequence[Sequence[str]], labels: Sequence[st
     entities = np.zeros((len(part.sentences), len(labels), 3), dtype=np.int64)
     unseen = np.zeros(3, dtype=np.int64)
     loss = np.zeros(len(part.sentences))
-    for row, (sentence, guess, logs) in enumerate(zip(part.sentences, predicted, part.log_probabilities, strict=True)):
+    for row, (sentence, guess, logs) in enumerate(
+        each(zip(part.sentences, predicted, part.log_probabilities, strict=True))
+    ):
         gold_spans, guessed_spans = set(find_spans(sentence.tags)), set(find_spans(guess))
         for column, spans in enumerate(
             (gold_spans & guessed_spans, guessed_spans - gold_spans, gold_spans - guessed_spans)

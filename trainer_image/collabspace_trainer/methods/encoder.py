@@ -17,6 +17,7 @@ from torch import nn
 
 from collabspace_trainer.errors import ConfigError, DataError
 from collabspace_trainer.exits import is_out_of_memory
+from collabspace_trainer.pulse import each
 
 MINIMUM_RECORDS = 5
 """Terms of fewer records stay out of a vocabulary: a name of one patient must not travel with the model."""
@@ -118,7 +119,7 @@ def learn_vocabulary(texts: Sequence[Sequence[str]], size: int) -> Tokenizer:
     splitter = pre_tokenizers.BertPreTokenizer()
     records: Counter[str] = Counter()
     letters: Counter[str] = Counter()
-    for words in texts:
+    for words in each(texts):
         terms = {t for w in set(words) for t, _ in splitter.pre_tokenize_str(normalizer.normalize_str(w))}
         records.update(terms)
         letters.update({letter for term in terms for letter in term})

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collabspace.api.manifest import ColumnSchema
+from collabspace_trainer.pulse import each
 from collabspace_trainer.tasks.tabular import QUANTITIES, Rows
 
 MINIMUM_RECORDS = 5
@@ -52,7 +53,7 @@ class Features:
 
     def encode(self, rows: Rows) -> NDArray[np.float32]:
         """[rows, numbers]."""
-        parts = [column.encode(rows.columns[column.column]) for column in self.columns]
+        parts = [column.encode(rows.columns[column.column]) for column in each(self.columns)]
         return np.concatenate(parts, axis=1).astype(np.float32)
 
     def describe(self) -> list[dict[str, Any]]:
@@ -62,7 +63,7 @@ class Features:
 
 def fit(rows: Rows, columns: Sequence[ColumnSchema]) -> Features:
     """Medians, means, scales and categories of the training rows."""
-    fitted = [_fit_column(rows.columns[column.name], column) for column in columns]
+    fitted = [_fit_column(rows.columns[column.name], column) for column in each(columns)]
     return Features([column for column in fitted if isinstance(column, Quantity) or column.values])
 
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from collabspace_trainer.methods.features import Features
+from collabspace_trainer.methods.halving import halved_if_short
+from collabspace_trainer.pulse import each
 from collabspace_trainer.tasks.tabular import Rows
 
 Layer = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -37,6 +39,13 @@ class Layers:
 
     def predict(self, rows: Rows) -> NDArray[np.float64]:
         """Log-probabilities [rows, labels], or estimates [rows]."""
+        return halved_if_short(lambda size: self._in_parts(rows, size), len(rows))
+
+    def _in_parts(self, rows: Rows, size: int) -> NDArray[np.float64]:
+        starts = range(0, len(rows), size)
+        return np.concatenate([self._predict(rows.part(start, start + size)) for start in each(starts)])
+
+    def _predict(self, rows: Rows) -> NDArray[np.float64]:
         values = self.features.encode(rows).astype(np.float64)
         for index, (weights, bias) in enumerate(self.layers):
             values = (np.maximum(values, 0) if index else values) @ weights.T.astype(np.float64) + bias

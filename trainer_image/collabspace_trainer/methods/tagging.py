@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from collabspace_trainer.loop import autocast
 from collabspace_trainer.methods.encoder import Encoder
+from collabspace_trainer.methods.halving import halved_if_short
 from collabspace_trainer.methods.windows import Pieces, Window, collate, padding_piece
 from collabspace_trainer.order import by_length
 from collabspace_trainer.pulse import beat
@@ -53,6 +54,11 @@ class TagLearner:
     def predict(self, sentences: Sequence[Sequence[str]], batch_size: int) -> list[NDArray[np.float32]]:
         """Log-probabilities [words, tags] of each sentence."""
         windows = self._pieces.windows(sentences)
+        tables = halved_if_short(lambda size: self._tables(windows, size), batch_size)
+        return _joined(windows, tables, len(sentences))
+
+    def _tables(self, windows: Sequence[Window], batch_size: int) -> list[NDArray[np.float32]]:
+        """Log-probabilities [words, tags] of each window."""
         tables: list[NDArray[np.float32]] = [np.empty((0, 0), dtype=np.float32)] * len(windows)
         self.model.eval()
         for batch in by_length([len(window.pieces) for window in windows], batch_size):
@@ -63,7 +69,7 @@ class TagLearner:
             for index, part in zip(batch, np.split(rows, ends[:-1]), strict=True):
                 tables[index] = part
             beat()
-        return _joined(windows, tables, len(sentences))
+        return tables
 
     def _word_logits(self, windows: Sequence[Window]) -> torch.Tensor:
         """[words of all windows, tags], in Float32."""

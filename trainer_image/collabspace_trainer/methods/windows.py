@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import torch
 from tokenizers import Tokenizer
 
-IGNORED = -100
-"""Target of positions that carry no word."""
+from collabspace_trainer.pulse import each
+
+WORDS_AT_ONCE = 10_000
+"""Encoded in one call of the library."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Pieces:
     def windows(self, sentences: Sequence[Sequence[str]]) -> list[Window]:
         """Windows of all sentences in order; a word too long for any window is cut."""
         self._learn(word for words in sentences for word in words)
-        return [window for number, words in enumerate(sentences) for window in self._split(number, words)]
+        return [window for number, words in enumerate(each(sentences)) for window in self._split(number, words)]
 
     def _split(self, number: int, words: Sequence[str]) -> Iterable[Window]:
         pieces: list[int] = []
@@ -55,9 +57,12 @@ class Pieces:
 
     def _learn(self, words: Iterable[str]) -> None:
         new = sorted({word for word in words if word not in self._cache})
-        encodings = self._tokenizer.encode_batch([[w] for w in new], is_pretokenized=True, add_special_tokens=False)
-        for word, encoding in zip(new, encodings, strict=True):
-            self._cache[word] = encoding.ids or [self._unknown]
+        for start in each(range(0, len(new), WORDS_AT_ONCE)):
+            part = new[start : start + WORDS_AT_ONCE]
+            listed = [[word] for word in part]
+            encodings = self._tokenizer.encode_batch(listed, is_pretokenized=True, add_special_tokens=False)
+            for word, encoding in zip(part, encodings, strict=True):
+                self._cache[word] = encoding.ids or [self._unknown]
 
 
 def _unknown_piece(tokenizer: Tokenizer) -> int:

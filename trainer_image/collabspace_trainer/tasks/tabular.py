@@ -16,6 +16,7 @@ from collabspace.formats import read_table
 from collabspace_trainer.errors import DataError
 from collabspace_trainer.evaluation import classes, quantities
 from collabspace_trainer.evaluation.evaluation import Evaluation
+from collabspace_trainer.pulse import each
 from collabspace_trainer.registry import task
 from collabspace_trainer.spec import Plan
 from collabspace_trainer.tasks.facts import (
@@ -45,6 +46,10 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.target)
+
+    def part(self, start: int, stop: int) -> "Rows":
+        """The rows from `start` on, before `stop`."""
+        return Rows({name: cells[start:stop] for name, cells in self.columns.items()}, self.target[start:stop])
 
 
 @dataclass(frozen=True)
@@ -165,14 +170,14 @@ def _check_columns(versions: Sequence[Version]) -> None:
 
 
 def _read(version: Version, splits: Sequence[Split]) -> pa.Table:
-    return pa.concat_tables([read_table(version.folder, version.manifest, split) for split in splits])
+    return pa.concat_tables([read_table(version.folder, version.manifest, split) for split in each(splits)])
 
 
 def _without_copies(train: Mapping[str, pa.Table], measured: Sequence[pa.Table]) -> dict[str, pa.Table]:
     """Training tables without rows that stand in a measured one too. Raises DataError when nothing is left."""
     seen = {key for table in measured for key in _copies(table) if key}
     kept = {
-        name: table.filter(pa.array([key not in seen for key in _copies(table)], pa.bool_()))
+        name: table.filter(pa.array([key not in seen for key in each(_copies(table))], pa.bool_()))
         for name, table in train.items()
     }
     if not any(len(table) for table in kept.values()):
@@ -195,11 +200,11 @@ def _copies(table: pa.Table) -> list[tuple[object, ...] | None]:
     """
     numbers = [index for index, field in enumerate(table.schema) if pa.types.is_floating(field.type)]
     cells = zip(*(column.to_pylist() for column in table.columns), strict=True)
-    return [row if any(row[i] is not None and row[i] % 1 for i in numbers) else None for row in cells]
+    return [row if any(row[i] is not None and row[i] % 1 for i in numbers) else None for row in each(cells)]
 
 
 def _rows(table: pa.Table, features: Sequence[ColumnSchema], target: TargetColumn, labels: Sequence[str]) -> Rows:
-    columns = {feature.name: _cells(table.column(feature.name), feature.kind) for feature in features}
+    columns = {feature.name: _cells(table.column(feature.name), feature.kind) for feature in each(features)}
     if target.kind is TargetKind.NUMBER:
         return Rows(columns, table.column(target.column).to_numpy().astype(np.float64))
     number = {label: index for index, label in enumerate(labels)}

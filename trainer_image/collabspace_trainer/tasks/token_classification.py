@@ -16,6 +16,7 @@ from collabspace_trainer.errors import DataError
 from collabspace_trainer.evaluation.entities import Scored, evaluate
 from collabspace_trainer.evaluation.evaluation import Evaluation
 from collabspace_trainer.evaluation.spans import find_spans, tag_set
+from collabspace_trainer.pulse import each
 from collabspace_trainer.registry import task
 from collabspace_trainer.spec import Plan
 from collabspace_trainer.tasks.facts import (
@@ -102,7 +103,9 @@ class TokenClassification:
 
 def _read(version: Version, splits: Sequence[Split]) -> list[TaggedSentence]:
     return [
-        sentence for split in splits for sentence in read_token_classification(version.folder, version.manifest, split)
+        sentence
+        for split in splits
+        for sentence in each(read_token_classification(version.folder, version.manifest, split))
     ]
 
 
@@ -118,7 +121,7 @@ def _without(parts: Parts, keys: set[str]) -> dict[str, list[TaggedSentence]]:
     Standing phrases without an entity stay: they are no secret of the test, and what is not an entity must be learnt.
     """
     return {
-        name: [sentence for sentence in part if set(sentence.tags) == {"O"} or _key(sentence) not in keys]
+        name: [sentence for sentence in each(part) if set(sentence.tags) == {"O"} or _key(sentence) not in keys]
         for name, part in parts.items()
     }
 
