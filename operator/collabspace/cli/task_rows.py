@@ -172,9 +172,14 @@ def _limits(task: CollabTask) -> list[tuple[str, str]]:
     spent = status.usage.active_seconds if status.usage else 0
     found = [("priority", str(spec.priority))] if spec.priority else []
     if status.failed_attempts:
-        found.append(("failed", f"{status.failed_attempts} of at most {spec.max_attempts} attempts that count"))
+        found.append(("failures", f"{status.failed_attempts} of at most {spec.max_attempts} that count"))
     if spec.active_deadline_seconds:
-        found.append(("deadline", f"{duration_text(spec.active_deadline_seconds)} of running, {span(spent)} used"))
+        found.append(
+            (
+                "deadline",
+                f"{duration_text(spec.active_deadline_seconds)} of running, {span(spent)} used by ended attempts",
+            )
+        )
     if spec.pending_deadline_seconds and not status.start_time:
         found.append(("must start", f"within {duration_text(spec.pending_deadline_seconds)}"))
     if spec.budget:
