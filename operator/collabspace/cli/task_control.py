@@ -87,7 +87,8 @@ async def _active(cluster: Cluster, name: str) -> CollabTask:
     task = parsed(CollabTask, await cluster.find(names.COLLAB_TASKS, name))
     if has_ended(task):
         again = command(f"submit NEW-NAME -n {cluster.namespace} --like {name}")
-        remedy = f"To run it again: {again}; to delete it: kubectl delete collabtask {name} -n {cluster.namespace}."
+        delete = f"kubectl delete collabtask {name} -n {cluster.namespace}"
+        remedy = f"To run it again: {again}; to delete it with its result: {delete}."
         raise CommandError(f"task {name} has ended already ({state_of(task)}, {reason_of(task)})", remedy)
     return task
 
