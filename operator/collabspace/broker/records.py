@@ -108,8 +108,8 @@ def _since(request: Request) -> str:
 
 def _used(caller: Caller, task_uid: str, attempt: int, used: Usage) -> Entry:
     """The record of what an attempt used. Raises Refused."""
-    for field, value in (("namespace", used.namespace), ("task", used.task)):
-        if not OBJECT_NAME.fullmatch(value):
+    for field, value, longest in (("namespace", used.namespace, 63), ("task", used.task, 253)):
+        if len(value) > longest or not OBJECT_NAME.fullmatch(value):
             raise invalid(f"Usage.{field}: must be the name of a Kubernetes object")
     if max(used.gpu_seconds, used.cpu_seconds) > MAX_SECONDS or not used.outcome:
         raise invalid(f"Usage: seconds must be at most {MAX_SECONDS}, and outcome must not be empty")

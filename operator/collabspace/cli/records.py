@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 
@@ -101,10 +101,11 @@ def verify(where: Where, dataset: str | None, output: str | None) -> None:
     with connect(where, names.READER_ACCOUNT) as client, answers_explained():
         verdict = client.verify_ledger()
     chains = [chain for chain in verdict.chains if dataset is None or chain.chain in found]
+    chains += _vanished({uid: head for uid, (_, head) in found.items() if head}, chains)
     if output:
         print_document([chain.model_dump(mode="json", by_alias=True) for chain in chains], output)
     elif chains:
-        rows = [_chain_row(chain, found.get(chain.chain, "-")) for chain in chains]
+        rows = [_chain_row(chain, found.get(chain.chain, ("-", ""))[0]) for chain in chains]
         print_table(("DATASET", "CHAIN", "RECORDS", "VERDICT", "HEAD"), rows)
     elif dataset:
         click.echo(f"Dataset {dataset} has no record yet: nobody asked for it and nothing was pushed.", err=True)
@@ -116,13 +117,28 @@ def verify(where: Where, dataset: str | None, output: str | None) -> None:
         )
 
 
-async def _datasets(cluster: Cluster, only: str | None) -> dict[str, str]:
-    """Names of the namespace's datasets by uid, which names their chains; or of one of them, which must be there."""
+def _vanished(heads: dict[str, str], chains: list[ChainVerdict]) -> list[ChainVerdict]:
+    """A verdict on every chain of which the dataset's own status knows a head and the ledger nothing at all."""
+    problem = "record 1: removed; the dataset's status shows a head, and the ledger has no record of it"
+    lost = heads.keys() - {chain.chain for chain in chains}
+    return [ChainVerdict(chain=uid, records=0, ok=False, head=heads[uid], problem=problem) for uid in sorted(lost)]
+
+
+async def _datasets(cluster: Cluster, only: str | None) -> dict[str, tuple[str, str]]:
+    """The namespace's datasets by uid, which names their chains: name, and head of the chain as their status shows it.
+
+    `only`: one of them, which must be there.
+    """
     if only:
         items = [await cluster.find(names.SHARED_DATASETS, only)]
     else:
         items = await cluster.every(names.SHARED_DATASETS)
-    return {item["metadata"]["uid"]: item["metadata"]["name"] for item in items}
+    return {item["metadata"]["uid"]: (item["metadata"]["name"], _head(item)) for item in items}
+
+
+def _head(item: dict[str, Any]) -> str:
+    usage = (item.get("status") or {}).get("usage") or {}
+    return str(usage.get("ledgerHead") or "")
 
 
 def _chain_row(chain: ChainVerdict, dataset: str) -> tuple[Cell, ...]:
