@@ -21,7 +21,8 @@ from collabspace.kube.client import WATCH_SILENCE_SECONDS
 from collabspace.kube.config import Access
 from collabspace.kube.watch import STREAM_SECONDS, Backoff, Life
 
-STEPS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+# Not longer: an API server that starts refuses twice or thrice before it serves, and each costs one pause.
+STEPS = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Endless:

@@ -91,3 +91,28 @@ async def test_many_workers_see_every_key_exactly_as_often_as_needed() -> None:
         worker.cancel()
     assert seen.keys() == set(keys)
     assert all(1 <= count <= 20 for count in seen.values())
+
+
+async def test_a_shut_queue_takes_keys_and_hands_out_none_until_it_is_opened() -> None:
+    queue = KeyQueue()
+    queue.shut()
+    worker = asyncio.create_task(queue.get())
+    queue.add(A)
+    await asyncio.sleep(0)
+    assert not worker.done()
+    queue.open()
+    assert await worker == A
+
+
+async def test_a_queue_is_idle_when_no_key_is_in_work() -> None:
+    queue = KeyQueue()
+    await queue.idle()
+    for key in (A, B):
+        queue.add(key)
+    in_work = [await queue.get(), await queue.get()]
+    idle = asyncio.create_task(queue.idle())
+    queue.done(in_work[0])
+    await asyncio.sleep(0)
+    assert not idle.done()
+    queue.done(in_work[1])
+    await idle

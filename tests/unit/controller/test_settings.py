@@ -9,7 +9,7 @@ from collabspace.controller.settings import SettingsError, load
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("KUBECONFIG", "BROKER_URL", "BROKER_CA_FILE", "METRICS_PORT", "TRAINER_IMAGE", "WORKERS"):
+    for name in ("KUBECONFIG", "BROKER_URL", "BROKER_CA_FILE", "METRICS_PORT", "TRAINER_IMAGE", "WORKERS", "INSTANCE"):
         monkeypatch.delenv(f"COLLABSPACE_{name}", raising=False)
     monkeypatch.setenv("COLLABSPACE_BROKER_URL", "https://broker:8443/")
 
@@ -42,3 +42,16 @@ def test_a_wrong_setting_is_named(
         load()
     assert str(caught.value).startswith(words)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["operator-7c9f-x2", "a", "a" * 63])
+def test_an_instance_is_named_like_a_pod(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("COLLABSPACE_INSTANCE", name)
+    assert load().instance == name
+
+
+@pytest.mark.parametrize("name", ["", "a:b", "A", "-a", "a" * 64, "a\nb"])
+def test_an_instance_of_another_form_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("COLLABSPACE_INSTANCE", name)
+    with pytest.raises(SettingsError, match=r"^COLLABSPACE_INSTANCE: "):
+        load()
