@@ -67,6 +67,11 @@ class Reason(StrEnum):
     QUOTA_RESERVED = "QuotaReserved", Outcome.ACTIVE, "The quota covers the task and its Job was created."
     TRAINING = "Training", Outcome.ACTIVE, "The trainer pod runs."
     STARTING = "Starting", Outcome.ACTIVE, "The Job exists; its pod is on its way."
+    STOPPING = (
+        "Stopping",
+        Outcome.ACTIVE,
+        "The pod was told to save and stop; the message says why.",
+    )
     CONFIRMING = (
         "Confirming",
         Outcome.ACTIVE,

@@ -24,6 +24,9 @@ ACCEPTS_TASKS_FROM: Final = f"{GROUP}/accepts-tasks-from"
 TASK_LABEL: Final = f"{GROUP}/task"
 TASK_UID_LABEL: Final = f"{GROUP}/task-uid"
 ATTEMPT_LABEL: Final = f"{GROUP}/attempt"
+# On a Job that is to stop: why, for whoever looks after the pod has ended.
+STOP_REASON: Final = f"{GROUP}/stop-reason"
+STOP_MESSAGE: Final = f"{GROUP}/stop-message"
 SIMULATED_GPU_LABEL: Final = f"{GROUP}/simulated-gpu"
 
 # The platform's own place and identities.

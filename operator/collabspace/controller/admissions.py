@@ -10,7 +10,7 @@ from collabspace.controller.queue import KeyQueue, WorkKey
 from collabspace.controller.world import ADMISSION_KEY, TASK, World
 from collabspace.core.admission import Decision, Quota, Verdict, Waiting, decide
 from collabspace.core.observed import Key
-from collabspace.core.quantity import Amount
+from collabspace.core.plan import Queued
 from collabspace.kube import clock
 
 # A pass takes longer with more tasks waiting; so much of the loop is left to other work.
@@ -35,10 +35,11 @@ class Admissions:
         known = self._waiting.get(key)
         return self._verdicts.get(key) if known is not None and known.uid == uid else None
 
-    def put(self, meta: ObjectMeta, priority: int, amount: Amount) -> None:
-        """The task waits for admission; a change of what it asks for is judged anew."""
+    def put(self, meta: ObjectMeta, priority: int, queued: Queued) -> None:
+        """The task waits for admission of an attempt, at its age; a change of what it asks for is judged anew."""
         key = (meta.namespace, meta.name)
-        entry = Waiting(meta.uid, meta.namespace, amount, priority, timestamp.parse(meta.creation_timestamp))
+        created = timestamp.parse(meta.creation_timestamp)
+        entry = Waiting(meta.uid, meta.namespace, queued.amount, priority, created, queued.attempt)
         known = self._waiting.get(key)
         if known == entry:
             return
@@ -57,8 +58,9 @@ class Admissions:
         verdict = self._verdicts.pop(key, None)
         self._told.pop(key, None)
         admitted = verdict is not None and verdict.decision is Decision.ADMIT
-        if admitted and self._world.job_of(entry.uid) is None:
-            self._world.release(entry.uid)
+        newest = self._world.job_of(entry.uid)
+        if admitted and (newest is None or newest.attempt < entry.attempt):
+            self._world.release(entry.uid, entry.attempt)
 
     def run(self) -> float | None:
         """One pass. Seconds until the next is due, or None when only a change can make a difference."""
@@ -95,7 +97,7 @@ class Admissions:
             if not same:
                 metrics.ADMISSION_DECISIONS.labels(verdict.reason.value).inc()
             if verdict.decision is Decision.ADMIT:
-                self._world.holdings.hold(entry.uid, entry.team, entry.amount)
+                self._world.holdings.hold(entry.uid, entry.attempt, entry.team, entry.amount)
             self._queue.add(WorkKey(TASK, *key))
         return again
 

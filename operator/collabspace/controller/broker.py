@@ -13,10 +13,12 @@ from pydantic import ValidationError
 
 from collabspace.api import names, timestamp
 from collabspace.api.dataset import DatasetUsage, Version
+from collabspace.api.resource import ObjectMeta
 from collabspace.client.protocol import AttemptFeed, DatasetFeed, Feed, Usage
 from collabspace.controller.metrics import BROKER_CONNECTED
 from collabspace.controller.world import World
 from collabspace.core.observed import AttemptRecord, DatasetRecord
+from collabspace.core.plan import Spent
 from collabspace.kube import clock
 from collabspace.kube.client import KubeClient, KubeError
 from collabspace.kube.watch import Backoff
@@ -88,9 +90,15 @@ class Broker:
             group.create_task(self._read(session))
             group.create_task(self._send(session))
 
-    def spend(self, task_uid: str, attempt: int, usage: Usage) -> None:
-        """The usage of an ended attempt goes to the ledger as soon as the broker takes it; twice is harmless."""
-        self._unsent[task_uid, attempt] = usage
+    def spend(self, meta: ObjectMeta, spent: Spent) -> None:
+        """The usage of a task's ended attempt goes to the ledger as soon as the broker takes it; twice is harmless."""
+        self._unsent[meta.uid, spent.attempt] = Usage(
+            namespace=meta.namespace,
+            task=meta.name,
+            gpu_seconds=spent.gpu_seconds,
+            cpu_seconds=spent.cpu_seconds,
+            outcome=spent.outcome,
+        )
         if len(self._unsent) > MAX_UNSENT:
             self._unsent.popitem(last=False)
         self._wanted.set()
@@ -115,10 +123,12 @@ class Broker:
 
     def _take(self, feed: Feed) -> None:
         first, self._world.broker_read = not self._world.broker_read, True
+        now = asyncio.get_running_loop().time()
+        self._world.beats.heard(now)
         for dataset in feed.datasets:
             self._world.tell(dataset.uid, _dataset(dataset))
         for attempt in feed.attempts:
-            self._world.tell_attempt(attempt.task_uid, attempt.attempt, _attempt(attempt))
+            self._world.tell_attempt(attempt.task_uid, attempt.attempt, _attempt(attempt), now)
         if feed.full:
             named = {dataset.uid for dataset in feed.datasets}
             for uid in [uid for uid in self._world.records if uid not in named]:
@@ -128,6 +138,8 @@ class Broker:
 
     def _connected(self, value: bool) -> None:
         self._world.broker_known = value
+        if not value:
+            self._world.beats.lost()
         BROKER_CONNECTED.set(value)
 
     async def _send(self, session: aiohttp.ClientSession) -> None:
@@ -199,6 +211,7 @@ def _attempt(feed: AttemptFeed) -> AttemptRecord:
     return AttemptRecord(
         progress=feed.progress,
         end=feed.end,
+        checkpoint_step=feed.checkpoint.step if feed.checkpoint is not None else None,
         result_digest=feed.result.digest if feed.result is not None else None,
         result_bytes=feed.result.bytes if feed.result is not None else 0,
     )

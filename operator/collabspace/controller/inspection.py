@@ -1,5 +1,6 @@
-"""Why a Job has no running pod: asked of the cluster only for a Job that is not running after half a minute."""
+"""Why a Job has no running pod, and whether one is left: asked of the cluster only where the caches cannot tell."""
 
+from dataclasses import replace
 from typing import Any
 
 from collabspace.api import names
@@ -19,8 +20,23 @@ async def inspect(client: KubeClient, facts: JobFacts) -> NotRunning:
     pods = await client.list(f"/api/v1/namespaces/{facts.namespace}/pods", {"labelSelector": selector})
     owned = [pod for pod in pods["items"] if _controller(pod) == facts.uid]
     if owned:
-        return _of_pod(owned[0])
+        stuck = next((pod for pod in owned if is_leaving(pod)), None)
+        node = str(stuck["spec"].get("nodeName") or "") if stuck is not None else ""
+        return replace(_of_pod(stuck or owned[0]), stuck_on=node)
     return NotRunning(False, await _of_job(client, facts))
+
+
+async def none_left(client: KubeClient, namespace: str, task_uid: str, attempt: int) -> bool:
+    """Whether no pod of the attempt can be running any more, read from the cluster itself. Raises KubeError."""
+    selector = f"{names.TASK_UID_LABEL}={task_uid},{names.ATTEMPT_LABEL}={attempt}"
+    query = {"labelSelector": selector, "fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
+    return not (await client.list(f"/api/v1/namespaces/{namespace}/pods", query))["items"]
+
+
+def is_leaving(pod: dict[str, Any]) -> bool:
+    """Whether the pod was told to go and has not ended."""
+    phase = (pod.get("status") or {}).get("phase")
+    return pod["metadata"].get("deletionTimestamp") is not None and phase not in ("Succeeded", "Failed")
 
 
 def _controller(pod: dict[str, Any]) -> str:

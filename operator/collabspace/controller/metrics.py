@@ -81,7 +81,7 @@ def prepare() -> None:
     for reason in (Reason.QUOTA_RESERVED, Reason.WAITING_FOR_QUOTA, Reason.EXCEEDS_QUOTA, Reason.EXCEEDS_CAPACITY):
         ADMISSION_DECISIONS.labels(reason.value)
     for reason in Reason:
-        if reason.outcome in (Outcome.GOOD, Outcome.TERMINAL):
+        if reason.outcome in (Outcome.GOOD, Outcome.TERMINAL, Outcome.RETRIED):
             ATTEMPTS.labels(reason.value)
 
 

@@ -88,14 +88,18 @@ class Reconciler:
         self._hands.queue.later(key, self._hands.admissions.run())
 
     async def _drain(self, key: WorkKey) -> None:
-        """The quota of a task whose Job was deleted is free when its pod is gone; `name` is the task's uid."""
-        if not self._hands.world.holdings.active(key.name):
+        """The quota of an attempt whose Job was deleted is free when its pod is gone; world.drain_key made the key."""
+        uid, _, attempt = key.name.rpartition(".")
+        if self._hands.world.holdings.attempt(uid) != int(attempt):
             return
         pods = await self._hands.client.list(
             f"/api/v1/namespaces/{key.namespace}/pods",
-            {"labelSelector": f"{names.TASK_UID_LABEL}={key.name}", "fieldSelector": RUNNING_PHASES},
+            {
+                "labelSelector": f"{names.TASK_UID_LABEL}={uid},{names.ATTEMPT_LABEL}={attempt}",
+                "fieldSelector": RUNNING_PHASES,
+            },
         )
         if pods["items"]:
             self._hands.queue.later(key, DRAIN_SECONDS)
         else:
-            self._hands.world.release(key.name)
+            self._hands.world.release(uid, int(attempt))

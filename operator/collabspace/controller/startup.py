@@ -1,20 +1,19 @@
 """What a new process must catch up on that no watch tells it."""
 
 import datetime as dt
+import re
 from typing import Any
 
-from collabspace.api import names, timestamp
-from collabspace.client.protocol import Usage
+from collabspace.api import names
 from collabspace.controller.broker import Broker
-from collabspace.controller.metrics import ENDED, state_of
 from collabspace.controller.queue import WorkKey
-from collabspace.controller.world import DRAIN, World
-from collabspace.core import quantity
-from collabspace.core.task import is_final
+from collabspace.controller.world import World, drain_key
+from collabspace.core import attempt, quantity
 from collabspace.kube import clock
 from collabspace.kube.client import KubeClient
 
 RESEND = dt.timedelta(hours=1)
+ATTEMPT = re.compile(r"^[1-9][0-9]{0,8}$")
 RUNNING = {"labelSelector": names.TASK_UID_LABEL, "fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
 
 
@@ -23,11 +22,12 @@ async def hold_stragglers(client: KubeClient, world: World) -> list[WorkKey]:
     found = []
     async for page in client.pages("/api/v1/pods", RUNNING):
         for pod in page["items"]:
-            uid = pod["metadata"]["labels"][names.TASK_UID_LABEL]
-            if not world.holdings.active(uid):
-                namespace = pod["metadata"]["namespace"]
-                world.holdings.hold(uid, namespace, _amount(pod))
-                found.append(WorkKey(DRAIN, namespace, uid))
+            labels, namespace = pod["metadata"]["labels"], pod["metadata"]["namespace"]
+            uid, number = labels[names.TASK_UID_LABEL], str(labels.get(names.ATTEMPT_LABEL))
+            numbered = int(number) if ATTEMPT.match(number) else 1
+            if not world.holdings.attempt(uid):
+                world.holdings.hold(uid, numbered, namespace, _amount(pod))
+                found.append(drain_key(namespace, uid, numbered))
     return found
 
 
@@ -45,19 +45,7 @@ def resend_usage(world: World, broker: Broker) -> None:
     """Usage of attempts that ended lately, once more: the process before may have ended before it could say so."""
     since = clock.now() - RESEND
     for packed in world.tasks.values():
-        if state_of(packed.reason) not in ENDED:
-            continue
-        task = packed.unpack()
-        status = task.status
-        if not is_final(status) or status.usage is None or not status.attempts or not status.completion_time:
-            continue
-        if timestamp.parse(status.completion_time) >= since:
-            last = status.attempts[-1]
-            usage = Usage(
-                namespace=task.meta.namespace,
-                task=task.meta.name,
-                gpu_seconds=status.usage.gpu_seconds,
-                cpu_seconds=status.usage.cpu_seconds,
-                outcome=last.reason,
-            )
-            broker.spend(task.meta.uid, last.number, usage)
+        if packed.has_ended_attempts:
+            task = packed.unpack()
+            for spent in attempt.spent_since(task, since):
+                broker.spend(task.meta, spent)

@@ -2,26 +2,29 @@
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from collabspace.api import names, timestamp
 from collabspace.api.catalogue import Catalogue
 from collabspace.api.conditions import Reason
-from collabspace.client.protocol import Usage
 from collabspace.controller import metrics
 from collabspace.controller.admissions import Admissions
 from collabspace.controller.broker import Broker
 from collabspace.controller.events import EventPoster
-from collabspace.controller.inspection import inspect
+from collabspace.controller.inspection import inspect, none_left
 from collabspace.controller.queue import KeyQueue, WorkKey
 from collabspace.controller.teams import Teams
 from collabspace.controller.world import World
 from collabspace.controller.writing import Statuses
-from collabspace.core import job
-from collabspace.core.observed import JobFacts, Key, NotRunning, ObservedTask, references
-from collabspace.core.plan import Creation
-from collabspace.core.task import Refusal, TaskPlan, TaskWorld, decide_task, has_started, is_final
+from collabspace.core import adoption, attempt, job
+from collabspace.core.observed import JobFacts, Key, NotRunning, ObservedTask, PodFacts, references
+from collabspace.core.outcome import NOTHING, Remains
+from collabspace.core.plan import Creation, Stop
+from collabspace.core.task import decide_task
+from collabspace.core.task_plan import TaskPlan, is_final
+from collabspace.core.task_world import Refusal, TaskWorld
 from collabspace.kube import clock
 from collabspace.kube.client import KubeClient, KubeError
 
@@ -67,9 +70,14 @@ class Tasks:
             self._refusals.pop(place, None)
             self._looks.pop(place, None)
             hands.statuses.forget(key)
+        if task is None:
             return
         world = await self._observe(task)
         plan = decide_task(task, world, clock.now())
+        if plan.confirm:
+            await self._refresh(plan.confirm)
+            world = await self._observe(task)
+            plan = decide_task(task, world, clock.now())
         if plan.inspect and world.job is not None and await self._look(world.job):
             world = await self._observe(task)
             plan = decide_task(task, world, clock.now())
@@ -77,9 +85,13 @@ class Tasks:
 
     async def _observe(self, task: ObservedTask) -> TaskWorld:
         world, meta = self._hands.world, task.meta
+        open_number = attempt.open_number(task.status, world.job_of(meta.uid))
+        remains = NOTHING
+        if open_number is not None and meta.deletion_timestamp is None and not is_final(task.status):
+            remains = await self._remains(task, open_number)
         facts = world.job_of(meta.uid)
-        gone = (facts is not None or has_started(task.status)) and await self._is_gone(task, facts)
-        facts = world.job_of(meta.uid)
+        last = attempt.newest(task.status)
+        number = open_number or (last.number if last is not None else 0)
         datasets = {key: found for key in references(task.spec) if (found := world.dataset(key)) is not None}
         return TaskWorld(
             catalogue=self._hands.catalogue,
@@ -90,53 +102,82 @@ class Tasks:
             verdict=self._hands.admissions.verdict(task.key, meta.uid),
             refusal=self._refusal(task.key),
             job=facts,
-            job_gone=gone,
-            pod=world.pod_of(facts) if facts is not None else None,
-            record=world.attempt_of(meta.uid, _attempt_number(task, facts)),
+            jobs=world.jobs_of(meta.uid),
+            pod=self._pod(meta.uid, number),
+            remains=remains,
+            record=world.attempt_of(meta.uid, number),
             broker_known=world.broker_known,
+            broker_attempt=world.newest_attempt_of(meta.uid),
+            still_seconds=world.beats.still(meta.uid, number),
             not_running=self._known_look(facts),
+            offers=world.offers,
         )
 
-    async def _is_gone(self, task: ObservedTask, facts: JobFacts | None) -> bool:
-        """Whether the attempt's Job was deleted. A cache may lag, so what it lacks is asked for before it counts."""
-        world, namespace = self._hands.world, task.meta.namespace
-        name = names.job_name(task.meta.name, _attempt_number(task, facts))
-        if world.jobs.get((namespace, name)) is not None or task.meta.deletion_timestamp is not None:
+    def _pod(self, uid: str, number: int) -> PodFacts | None:
+        facts = self._hands.world.job_of(uid, number)
+        return self._hands.world.pod_of(facts) if facts is not None else None
+
+    async def _remains(self, task: ObservedTask, number: int) -> Remains:
+        """What is left of an attempt whose end the caches do not tell; a cache may lag, so the cluster is asked."""
+        world, meta = self._hands.world, task.meta
+        facts = world.job_of(meta.uid, number)
+        gone = await self._is_gone(meta.namespace, names.job_name(meta.name, number))
+        if facts is not None and (world.pod_of(facts) is not None or facts.finished):
+            return Remains(job_gone=gone)
+        if gone or (facts is not None and facts.halted):
+            return Remains(gone, await none_left(self._hands.client, meta.namespace, meta.uid, number))
+        look = self._known_look(facts)
+        stuck = look.stuck_on if look is not None else ""
+        return Remains(stuck_on=stuck) if stuck and not world.is_ready(stuck) else NOTHING
+
+    async def _is_gone(self, namespace: str, name: str) -> bool:
+        """Whether the Job was deleted."""
+        jobs = self._hands.world.jobs
+        if jobs.get((namespace, name)) is not None:
             return False
         try:
-            world.jobs.apply(
-                "MODIFIED", await self._hands.client.get(f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}")
-            )
+            jobs.apply("MODIFIED", await self._hands.client.get(f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}"))
         except KubeError as error:
             if error.status != NOT_FOUND:
                 raise
             return True
-        return world.job_of(task.meta.uid) is None
+        return jobs.get((namespace, name)) is None
+
+    async def _refresh(self, keys: Iterable[Key]) -> None:
+        """What ends work for good is not decided on the word of a cache."""
+        datasets = self._hands.world.datasets
+        for namespace, name in keys:
+            path = f"/apis/{names.API_VERSION}/namespaces/{namespace}/{names.SHARED_DATASETS}/{name}"
+            try:
+                datasets.apply("MODIFIED", await self._hands.client.get(path))
+            except KubeError as error:
+                if error.status != NOT_FOUND:
+                    raise
+                known = datasets.get((namespace, name))
+                if known is not None:
+                    datasets.apply("DELETED", {"metadata": known.meta.model_dump(by_alias=True)})
 
     async def _execute(self, key: WorkKey, task: ObservedTask, world: TaskWorld, plan: TaskPlan) -> None:
         hands = self._hands
+        for facts in plan.remove:
+            await self._remove(facts)
         if plan.create is not None:
             await self._create(key, task, plan.create)
             return
+        if plan.stop is not None:
+            await self._stop(plan.stop)
+        if plan.expired:
+            await self._expire(task)
         if plan.queued is not None and task.spec is not None:
             hands.admissions.put(task.meta, task.spec.priority, plan.queued)
         else:
             hands.admissions.drop(task.key)
         if plan.spent is not None:
-            hands.broker.spend(
-                task.meta.uid,
-                plan.spent.attempt,
-                Usage(
-                    namespace=task.meta.namespace,
-                    task=task.meta.name,
-                    gpu_seconds=plan.spent.gpu_seconds,
-                    cpu_seconds=plan.spent.cpu_seconds,
-                    outcome=plan.spent.outcome,
-                ),
-            )
+            hands.broker.spend(task.meta, plan.spent)
 
         def written() -> None:
             if plan.spent is not None:
+                hands.world.release(task.meta.uid, plan.spent.attempt)
                 metrics.ATTEMPTS.labels(plan.spent.outcome).inc()
             if plan.event is not None:
                 hands.events.post(job.KIND, task.meta, plan.event)
@@ -144,6 +185,41 @@ class Tasks:
         await hands.statuses.execute(key, task, plan, hands.world.tasks, written)
         if world.refusal is not None:
             hands.queue.later(key, REFUSAL_SECONDS)
+
+    async def _stop(self, stop: Stop) -> None:
+        """Suspends the Job: the Job controller then ends the pod, with grace, and makes no other."""
+        facts = stop.job
+        try:
+            made = await self._hands.client.merge(job_path(facts), job.halt(stop))
+        except KubeError as error:
+            if error.status not in (NOT_FOUND, CONFLICT):
+                raise
+            # It is gone, or another one of the same name is there: the watch tells.
+            log.info("Job %s/%s could not be stopped: %s", facts.namespace, facts.name, error.reason)
+            return
+        with self._hands.world.quietly():
+            self._hands.world.jobs.apply("MODIFIED", made)
+
+    async def _remove(self, facts: JobFacts) -> None:
+        if await self._delete(job_path(facts), {"uid": facts.uid}):
+            gone = {"namespace": facts.namespace, "name": facts.name, "uid": facts.uid}
+            with self._hands.world.quietly():
+                self._hands.world.jobs.apply("DELETED", {"metadata": gone})
+
+    async def _expire(self, task: ObservedTask) -> None:
+        """Deletes a task that ended long enough ago, unless it has changed since it was read."""
+        meta = task.meta
+        path = f"/apis/{names.API_VERSION}/namespaces/{meta.namespace}/{names.COLLAB_TASKS}/{meta.name}"
+        await self._delete(path, {"uid": meta.uid, "resourceVersion": meta.resource_version})
+
+    async def _delete(self, path: str, preconditions: dict[str, str]) -> bool:
+        try:
+            await self._hands.client.delete(path, preconditions=preconditions)
+        except KubeError as error:
+            if error.status not in (NOT_FOUND, CONFLICT):
+                raise
+            return error.status == NOT_FOUND
+        return True
 
     async def _create(self, key: WorkKey, task: ObservedTask, creation: Creation) -> None:
         """The Job first; the status follows in a pass of its own, in a burst behind the Jobs of others."""
@@ -159,8 +235,9 @@ class Tasks:
         if made is not None:
             with hands.world.quietly():
                 hands.world.jobs.apply("MODIFIED", made)
-            waited = clock.now() - timestamp.parse(task.meta.creation_timestamp)
-            metrics.ADMISSION_WAIT.observe(max(0.0, waited.total_seconds()))
+            if creation.run.execution.attempt == 1:
+                waited = clock.now() - timestamp.parse(task.meta.creation_timestamp)
+                metrics.ADMISSION_WAIT.observe(max(0.0, waited.total_seconds()))
         hands.queue.add(key, urgent=not hands.queue.pressed)
 
     async def _settle(
@@ -170,7 +247,7 @@ class Tasks:
         if error.status == CONFLICT and error.reason == "AlreadyExists":
             name = creation.job["metadata"]["name"]
             there = await self._hands.client.get(f"{path}/{name}")
-            if job.read(there) is not None and job.document(there) == creation.run:
+            if adoption.is_of(there, creation):
                 return there
             refusal = Refusal(
                 Reason.NAME_CONFLICT,
@@ -223,7 +300,5 @@ class _Look:
     time: float
 
 
-def _attempt_number(task: ObservedTask, facts: JobFacts | None) -> int:
-    if facts is not None:
-        return facts.attempt
-    return max((each.number for each in task.status.attempts), default=1)
+def job_path(facts: JobFacts) -> str:
+    return f"/apis/batch/v1/namespaces/{facts.namespace}/jobs/{facts.name}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from collabspace.api.dataset import DatasetSpec, DatasetStatus
 from collabspace.api.selection import SelectionSpec, SelectionStatus
+from collabspace.controller.beats import Beats
 from collabspace.controller.facts import NamespaceFacts, PackedTask, read_namespace, read_node
 from collabspace.controller.holdings import Holdings
 from collabspace.controller.metrics import TASKS, state_of
@@ -25,10 +26,16 @@ from collabspace.core.observed import (
     PodFacts,
     observe,
 )
+from collabspace.core.quantity import Amount
 from collabspace.kube.cache import Cache
 
 TASK, DATASET, SELECTION, TEAM, ADMISSION, DRAIN = "task", "dataset", "selection", "team", "admission", "drain"
 ADMISSION_KEY = WorkKey(ADMISSION, "", "")
+
+
+def drain_key(namespace: str, task_uid: str, attempt: int) -> WorkKey:
+    """Watches over the pods of an attempt without a Job; `name` is `<task uid>.<attempt>`."""
+    return WorkKey(DRAIN, namespace, f"{task_uid}.{attempt}")
 
 
 class World:
@@ -54,13 +61,15 @@ class World:
         self.datasets_by_uid: dict[str, Key] = {}
         self.records: dict[str, DatasetRecord] = {}
         self.attempts: dict[str, dict[int, AttemptRecord]] = defaultdict(dict)
+        self.beats = Beats()
+        self.offers: frozenset[Amount] = frozenset()
         self.broker_known = False
         self.broker_read = False
         self._tasks_by_dataset: dict[Key, set[Key]] = defaultdict(set)
         self._tasks_by_namespace: dict[str, set[Key]] = defaultdict(set)
         self._datasets_by_grantee: dict[str, set[Key]] = defaultdict(set)
-        self._jobs_by_task: dict[str, JobFacts] = {}
-        self._task_of_job: dict[str, str] = {}
+        self._jobs_by_task: dict[str, dict[int, JobFacts]] = defaultdict(dict)
+        self._task_of_job: dict[str, JobFacts] = {}
         self._pods_by_job: dict[str, PodFacts] = {}
 
     @contextmanager
@@ -91,13 +100,28 @@ class World:
             return None
         return self.records.get(dataset.meta.uid, DatasetRecord())
 
-    def job_of(self, task_uid: str) -> JobFacts | None:
-        """The Job of the newest attempt, also after it was deleted."""
-        return self._jobs_by_task.get(task_uid)
+    def job_of(self, task_uid: str, attempt: int | None = None) -> JobFacts | None:
+        """The Job of that attempt, None: the newest; also after it was deleted."""
+        known = self._jobs_by_task.get(task_uid)
+        return known.get(attempt or max(known)) if known else None
+
+    def jobs_of(self, task_uid: str) -> tuple[JobFacts, ...]:
+        """All Jobs of the task that are there."""
+        known = self._jobs_by_task.get(task_uid) or {}
+        return tuple(each for each in known.values() if self.jobs.get((each.namespace, each.name)) is not None)
 
     def attempt_of(self, task_uid: str, attempt: int) -> AttemptRecord | None:
         known = self.attempts.get(task_uid)
         return known.get(attempt) if known is not None else None
+
+    def newest_attempt_of(self, task_uid: str) -> int:
+        """The newest attempt that the broker ever heard of; 0: none."""
+        return max(self.attempts.get(task_uid) or (), default=0)
+
+    def is_ready(self, node: str) -> bool:
+        """Whether the node is there and answers."""
+        known = self.nodes.get(("", node))
+        return known is not None and known.ready
 
     def pod_of(self, facts: JobFacts) -> PodFacts | None:
         return self._pods_by_job.get(facts.uid)
@@ -128,9 +152,13 @@ class World:
         if before is None or before.versions != record.versions:
             self._wake_all(TASK, self._tasks_by_dataset.get(key, ()))
 
-    def tell_attempt(self, task_uid: str, attempt: int, record: AttemptRecord) -> None:
-        """The broker's word about an attempt; of tasks that are gone it tells too, and that is of no use."""
-        if task_uid in self.tasks_by_uid and self.attempts[task_uid].get(attempt) != record:
+    def tell_attempt(self, task_uid: str, attempt: int, record: AttemptRecord, now: float) -> None:
+        """The broker's word about an attempt at the time `now`; of tasks that are gone it tells too, to no use."""
+        if task_uid not in self.tasks_by_uid:
+            return
+        if record.progress is not None:
+            self.beats.tell(task_uid, attempt, record.progress.beat, now)
+        if self.attempts[task_uid].get(attempt) != record:
             self.attempts[task_uid][attempt] = record
             self.wake_task(task_uid)
 
@@ -193,6 +221,7 @@ class World:
         self._wake(ADMISSION_KEY)
 
     def _node(self, _key: Key, _before: Node | None, _after: Node | None) -> None:
+        self.offers = frozenset(each.allocatable for each in self.nodes.values())
         self._wake(ADMISSION_KEY)
 
     def _job(self, key: Key, before: JobFacts | None, after: JobFacts | None) -> None:
@@ -201,24 +230,23 @@ class World:
             return
         uid = facts.task_uid
         if after is None:
-            self._job_deleted(key[0], facts)
+            self._job_deleted(facts)
         else:
-            self._task_of_job[after.uid] = uid
-            known = self._jobs_by_task.get(uid)
-            if known is None or known.attempt <= after.attempt:
-                self._jobs_by_task[uid] = after
-            if after.finished or after.uid in self._pods_by_job:
-                self.release(uid)
+            self._task_of_job[after.uid] = after
+            self._jobs_by_task[uid][after.attempt] = after
+            if not holds(after) or after.uid in self._pods_by_job:
+                self.release(uid, after.attempt)
             else:
-                self.holdings.hold(uid, key[0], after.amount)
+                self.holdings.hold(uid, after.attempt, key[0], after.amount)
         self.wake_task(uid)
 
-    def _job_deleted(self, namespace: str, facts: JobFacts) -> None:
+    def _job_deleted(self, facts: JobFacts) -> None:
         uid = facts.task_uid
-        if self.holdings.active(uid):
+        if self.holdings.attempt(uid) == facts.attempt:
             # Its pod may still be stopping; the quota is free when that is over.
-            self._wake(WorkKey(DRAIN, namespace, uid))
-        if uid not in self.tasks_by_uid:
+            self._wake(drain_key(facts.namespace, uid, facts.attempt))
+        newest = self.job_of(uid)
+        if uid not in self.tasks_by_uid or (newest is not None and newest.attempt > facts.attempt):
             self._forget_job(facts)
 
     def _pod(self, _key: Key, _before: PodFacts | None, after: PodFacts | None) -> None:
@@ -226,30 +254,42 @@ class World:
         if after is None:
             return
         self._pods_by_job[after.job_uid] = after
-        uid = self._task_of_job.get(after.job_uid)
-        if uid is not None:
-            self.release(uid)
-            self.wake_task(uid)
+        facts = self._task_of_job.get(after.job_uid)
+        if facts is not None:
+            self.release(facts.task_uid, facts.attempt)
+            self.wake_task(facts.task_uid)
 
-    def release(self, task_uid: str) -> None:
-        """The task holds nothing any more."""
-        if self.holdings.release(task_uid):
+    def release(self, task_uid: str, attempt: int) -> None:
+        """That attempt of the task holds nothing any more."""
+        if self.holdings.release(task_uid, attempt):
             self._wake(ADMISSION_KEY)
 
     def _forget(self, uid: str) -> None:
         """The task is deleted; what only it needed goes too."""
         self.tasks_by_uid.pop(uid, None)
         self.attempts.pop(uid, None)
-        facts = self._jobs_by_task.get(uid)
-        if facts is None:
-            self.release(uid)
-        elif self.jobs.get((facts.namespace, facts.name)) is None:
-            self._forget_job(facts)
+        self.beats.forget(uid)
+        known = self._jobs_by_task.get(uid)
+        if not known:
+            self.release(uid, self.holdings.attempt(uid))
+            return
+        for facts in list(known.values()):
+            if self.jobs.get((facts.namespace, facts.name)) is None:
+                self._forget_job(facts)
 
     def _forget_job(self, facts: JobFacts) -> None:
-        self._jobs_by_task.pop(facts.task_uid, None)
+        known = self._jobs_by_task.get(facts.task_uid)
+        if known is not None:
+            known.pop(facts.attempt, None)
+            if not known:
+                del self._jobs_by_task[facts.task_uid]
         self._task_of_job.pop(facts.uid, None)
         self._pods_by_job.pop(facts.uid, None)
+
+
+def holds(facts: JobFacts) -> bool:
+    """Whether a Job may have a pod that uses what it asks for, as far as the Job itself says."""
+    return not facts.finished and not facts.halted
 
 
 def _grantees(dataset: ObservedDataset | None) -> set[str]:

@@ -24,6 +24,7 @@ class Waiting:
     amount: Amount
     priority: int
     created: dt.datetime
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Node:
     name: str
     allocatable: Amount
     usable: bool = True
+    ready: bool = True
 
 
 class Decision(StrEnum):

@@ -1,4 +1,4 @@
-"""`status.attempts`, `progress`, `result`, `metrics` and `usage`: what is told about the attempt of a task."""
+"""`status.attempts`, `progress`, `result`, `metrics` and `usage`: what is told about the attempts of a task."""
 
 import datetime as dt
 import math
@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from collabspace.api import timestamp
 from collabspace.api.conditions import ConditionType, Reason
 from collabspace.api.task import Attempt, PinnedDataset, TaskMetric, TaskProgress, TaskResult, TaskStatus, TaskUsage
-from collabspace.core import status
-from collabspace.core.observed import AttemptRecord, JobFacts, NotRunning
+from collabspace.core import learning, retry, status
+from collabspace.core.job import ask
+from collabspace.core.observed import AttemptRecord, JobFacts, NotRunning, ObservedTask
 from collabspace.core.outcome import End
 from collabspace.core.plan import Spent
+from collabspace.core.quantity import Amount
+from collabspace.core.retry import Follow
 from collabspace.core.status import Judged
+from collabspace.core.stopping import running_since
 
 PATIENCE_SECONDS = 30
+LEAVING_SECONDS = 10
 PROGRESS_STEP = 10
 PROGRESS_SECONDS = 60
 MAX_ATTEMPTS = 10
@@ -26,17 +31,18 @@ class Running:
     look_again: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    status: TaskStatus
-    spent: Spent | None
-
-
-def running(before: TaskStatus, job: JobFacts | None, found: NotRunning | None, now: dt.datetime) -> Running:
+def running(before: TaskStatus, job: JobFacts, found: NotRunning | None, now: dt.datetime) -> Running:
     """Whether the pod runs; a Job without one is looked at more closely after half a minute."""
+    ran = status.holds(ConditionType.RUNNING, before.conditions)
+    # The node of a pod that was told to go may be gone itself.
+    look = LEAVING_SECONDS if job.stopping else None
+    if job.suspended:
+        reason, message = job.stop or (Reason.INTERRUPTED, "its Job was suspended")
+        judged = Judged("True" if ran else "False", Reason.STOPPING, f"{reason}: {message}")
+        return Running(judged, inspect=job.stopping > 0, look_again=look)
     # A pod that ran is not called starting again when it stops being ready: its end is on the way.
-    if job is None or job.ready or status.holds(ConditionType.RUNNING, before.conditions):
-        return Running(Judged("True", Reason.TRAINING))
+    if job.ready or ran:
+        return Running(Judged("True", Reason.TRAINING), inspect=job.stopping > 0, look_again=look)
     age = (now - timestamp.parse(job.created)).total_seconds()
     if age < PATIENCE_SECONDS:
         return Running(Judged("False", Reason.STARTING), look_again=PATIENCE_SECONDS - age)
@@ -56,54 +62,142 @@ def _as_it_stood(before: TaskStatus) -> Judged:
     return Judged("False", Reason.STARTING)
 
 
-def ongoing(before: TaskStatus, job: JobFacts | None, record: AttemptRecord | None, now: dt.datetime) -> TaskStatus:
+def newest(before: TaskStatus) -> Attempt | None:
+    """The newest attempt on record."""
+    return max(before.attempts, key=lambda each: each.number, default=None)
+
+
+def open_number(before: TaskStatus, job: JobFacts | None) -> int | None:
+    """The attempt whose end is not on record; None between attempts. `job` is the task's newest Job known."""
+    last = newest(before)
+    if job is not None and (last is None or job.attempt > last.number):
+        return job.attempt
+    return last.number if last is not None and last.outcome not in retry.ENDED else None
+
+
+def ongoing(before: TaskStatus, job: JobFacts, record: AttemptRecord | None, now: dt.datetime) -> TaskStatus:
     """The status of a task whose attempt is not over, conditions aside."""
-    if job is None:
-        return before
-    base = _pinned(before, job)
-    entry = Attempt(number=job.attempt, start_time=job.created, outcome="Running")
-    progress = _progress(before.progress, record, now)
-    return base.model_copy(update={"attempts": _with(before, entry), "progress": progress})
+    known = next((each for each in before.attempts if each.number == job.attempt), None)
+    entry = known or _opened(before, job)
+    step = record.checkpoint_step if record is not None else None
+    entry = entry.model_copy(update={"checkpoint_step": entry.checkpoint_step if step is None else step})
+    progress = before.progress if known is not None else None
+    update = {"attempts": _with(before, entry), "progress": _progress(progress, record, now)}
+    return _pinned(before, job).model_copy(update=update)
 
 
-def ended(before: TaskStatus, job: JobFacts | None, end: End, now: dt.datetime) -> Ended:
-    """The status of a task whose attempt is over, conditions aside, and what the attempt used."""
-    base = _pinned(before, job) if job is not None else before
-    number = job.attempt if job is not None else max((each.number for each in before.attempts), default=1)
+def between(before: TaskStatus) -> TaskStatus:
+    """What stays of the status of a task that waits, conditions aside: its attempts and what they used."""
+    kept = ("attempts", "failed_attempts", "datasets", "usage", "start_time", "progress")
+    return TaskStatus(**{name: getattr(before, name) for name in kept}) if before.attempts else TaskStatus()
+
+
+def closed(before: TaskStatus, job: JobFacts | None, number: int, end: End, now: dt.datetime) -> Attempt:
+    """The entry of the attempt that is over; what follows from it is not in it yet."""
     known = next((each for each in before.attempts if each.number == number), None)
+    entry = known or (_opened(before, job) if job is not None else Attempt(number=number))
     ended_time = end.ended or timestamp.rfc3339(now)
-    started = job.created if job is not None else (known.start_time if known is not None else None)
-    entry = Attempt(
-        number=number,
-        start_time=started,
-        end_time=ended_time,
-        outcome="Completed" if end.reason is Reason.COMPLETED else "Failed",
-        reason=end.reason.value,
-        exit_code=end.exit_code,
-        node=end.node,
-        message=status.bounded(end.message, 512),
+    since = running_since(before)
+    started = end.started or (timestamp.rfc3339(since) if since is not None else ended_time)
+    claims = end.claims
+    step = claims.checkpoint.step if claims is not None and claims.checkpoint is not None else None
+    return entry.model_copy(
+        update={
+            "start_time": started,
+            "end_time": ended_time,
+            "reason": end.reason.value,
+            "exit_code": end.exit_code,
+            "node": end.node,
+            "message": status.bounded(end.message, 512),
+            "checkpoint_step": entry.checkpoint_step if step is None else step,
+            "signature": end.signature,
+        }
     )
-    spent = _spent(job, end, number, ended_time)
+
+
+def ended(before: TaskStatus, job: JobFacts | None, entry: Attempt, follow: Follow, end: End) -> TaskStatus:
+    """The status of a task whose attempt is over, conditions aside."""
+    base = _pinned(before, job) if job is not None else before
+    entry = entry.model_copy(update={"outcome": follow.outcome})
     update: dict[str, object] = {
         "attempts": _with(before, entry),
-        "completion_time": ended_time,
-        "metrics": _metrics(end),
-        "result": TaskResult(digest=end.result.digest, bytes=end.result.bytes) if end.result is not None else None,
-        "progress": _last_progress(before.progress, end, ended_time),
+        "failed_attempts": before.failed_attempts + follow.counted,
+        "progress": _last_progress(before.progress, end, entry.end_time or ""),
     }
-    if spent is not None:
-        update["usage"] = TaskUsage(gpu_seconds=spent.gpu_seconds, cpu_seconds=spent.cpu_seconds)
-    return Ended(base.model_copy(update=update), spent)
+    if follow.final is not None:
+        update["completion_time"] = entry.end_time
+        update["metrics"] = _metrics(end)
+        result = end.result
+        update["result"] = TaskResult(digest=result.digest, bytes=result.bytes) if result is not None else None
+    return base.model_copy(update=update)
+
+
+def spent(entry: Attempt, amount: Amount) -> Spent:
+    """What an ended attempt used; the same figures whenever they are reckoned again."""
+    seconds = active_seconds(entry)
+    outcome = entry.reason if entry.outcome != retry.COMPLETED else retry.COMPLETED
+    return Spent(entry.number, amount.gpus * seconds, math.ceil(amount.cpu_millis * seconds / 1000), outcome)
+
+
+def spent_since(task: ObservedTask, since: dt.datetime) -> list[Spent]:
+    """What those attempts used that ended after that moment."""
+    amount = amount_of(task)
+    moments = ((each, retry.moment(each.end_time)) for each in task.status.attempts if each.outcome in retry.ENDED)
+    return [spent(each, amount) for each, ended in moments if ended is not None and ended >= since]
+
+
+def amount_of(task: ObservedTask) -> Amount:
+    """What each attempt is charged for; nothing when the spec does not say it in a way that could have run."""
+    try:
+        return ask(task.spec.resources_per_node) if task.spec is not None else Amount()
+    except ValueError:
+        return Amount()
+
+
+def active_seconds(entry: Attempt) -> int:
+    """For how long the pod of an ended attempt ran."""
+    try:
+        start, stop = timestamp.parse(entry.start_time or ""), timestamp.parse(entry.end_time or "")
+    except ValueError:
+        return 0
+    return max(0, math.ceil((stop - start).total_seconds()))
+
+
+def charged(base: TaskStatus, entry: Attempt, used: Spent) -> TaskStatus:
+    """The status with what an attempt used added to what those before it did."""
+    before = base.usage or TaskUsage()
+    usage = TaskUsage(
+        gpu_seconds=before.gpu_seconds + used.gpu_seconds,
+        cpu_seconds=before.cpu_seconds + used.cpu_seconds,
+        active_seconds=before.active_seconds + active_seconds(entry),
+    )
+    return base.model_copy(update={"usage": usage})
+
+
+def _opened(before: TaskStatus, job: JobFacts) -> Attempt:
+    earlier = max((each for each in before.attempts if each.number < job.attempt), key=_number, default=None)
+    return Attempt(
+        number=job.attempt,
+        start_time=job.created,
+        outcome="Running",
+        memory=job.memory[:32],
+        micro_batch_size=job.micro_batch,
+        change=learning.change(earlier, learning.Size(job.memory, job.micro_batch)),
+    )
+
+
+def _number(each: Attempt) -> int:
+    return each.number
 
 
 def _pinned(before: TaskStatus, job: JobFacts) -> TaskStatus:
-    pinned = [PinnedDataset(name=name, digest=digest) for name, digest in job.pinned]
+    pinned = [PinnedDataset(name=name, uid=uid, digest=digest) for name, uid, digest in job.pinned]
     return before.model_copy(update={"datasets": pinned, "start_time": before.start_time or job.created})
 
 
 def _with(before: TaskStatus, entry: Attempt) -> list[Attempt]:
     others = [each for each in before.attempts if each.number != entry.number]
-    return sorted([*others, entry], key=lambda each: each.number)[-MAX_ATTEMPTS:]
+    return sorted([*others, entry], key=_number)[-MAX_ATTEMPTS:]
 
 
 def _progress(known: TaskProgress | None, record: AttemptRecord | None, now: dt.datetime) -> TaskProgress | None:
@@ -138,12 +232,3 @@ def _metrics(end: End) -> list[TaskMetric]:
         )
         for each in end.claims.metrics
     ]
-
-
-def _spent(job: JobFacts | None, end: End, number: int, ended_time: str) -> Spent | None:
-    if job is None:
-        return None
-    start, stop = timestamp.parse(end.started or job.created), timestamp.parse(ended_time)
-    seconds = max(0, math.ceil((stop - start).total_seconds()))
-    outcome = "Completed" if end.reason is Reason.COMPLETED else end.reason.value
-    return Spent(number, job.amount.gpus * seconds, math.ceil(job.amount.cpu_millis * seconds / 1000), outcome)

@@ -3,27 +3,42 @@
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from collabspace.api import timestamp
 from collabspace.api.conditions import Reason
-from collabspace.api.dataset import Grant, GrantState, Use, Version
+from collabspace.api.dataset import Grant, GrantState, Use
 from collabspace.api.manifest import DatasetFormat
 from collabspace.api.run import InitialModel, Role, RunDataset
 from collabspace.api.task import TaskSpec
 from collabspace.core.observed import Dataset, Key
 
 USE = {Role.TRAIN: Use.TRAIN, Role.EVALUATE: Use.EVALUATE}
+# Under this name the version of the weights stands among the pinned ones; no dataset can have it.
+MODEL = "modelFrom"
 
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """Whether the task may have all its data now, with versions pinned; `expires`: when that may change by itself."""
+    """Whether the task may have all its data now, with versions pinned; `expires`: when that may change by itself.
+
+    `refused` are the datasets that it may not have.
+    """
 
     reason: Reason
     message: str
+    refused: tuple[Key, ...] = ()
     datasets: tuple[RunDataset, ...] = ()
     initial_model: InitialModel | None = None
     expires: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The version of one input that the first attempt had, and the uid of the object that it belongs to."""
+
+    uid: str
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +49,7 @@ class _Input:
     key: Key
     digest: str | None
     use: Use
+    pin: Pin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +57,7 @@ class _Answer:
     reason: Reason
     message: str = ""
     uid: str = ""
-    version: Version | None = None
+    digest: str = ""
     expires: dt.datetime | None = None
 
 
@@ -74,38 +90,54 @@ def next_end(grants: Iterable[Grant], now: dt.datetime) -> dt.datetime | None:
 
 
 def authorize(
-    spec: TaskSpec, namespace: str, datasets: Mapping[Key, Dataset], namespaces: Mapping[str, str], now: dt.datetime
+    spec: TaskSpec,
+    namespace: str,
+    datasets: Mapping[Key, Dataset],
+    namespaces: Mapping[str, str],
+    now: dt.datetime,
+    pins: Mapping[str, Pin] = MappingProxyType({}),
 ) -> Authorization:
     """Whether a task in `namespace` may use its datasets and weights, judged for all of them at once.
 
-    `datasets` holds those of the task's references that exist. The first problem gives the reason, all the message.
+    `datasets` holds those of the task's references that exist. `pins` are versions chosen before, by the input's name
+    within the task: of those only the grant is judged. The first problem gives the reason, all the message.
     """
     inputs = [
         _Input(
-            f"datasets[{each.name}]", (each.dataset_ref.namespace, each.dataset_ref.name), each.version, USE[each.role]
+            f"datasets[{each.name}]",
+            (each.dataset_ref.namespace, each.dataset_ref.name),
+            each.version,
+            USE[each.role],
+            pins.get(each.name),
         )
         for each in spec.datasets
     ]
     if spec.model_from is not None:
         source = spec.model_from
-        inputs.append(_Input("modelFrom", (source.namespace, source.name), source.digest, Use.TRAIN))
+        key = (source.namespace, source.name)
+        inputs.append(_Input(MODEL, key, source.digest, Use.TRAIN, pins.get(MODEL)))
     answers = [_answer(each, namespace, datasets.get(each.key), namespaces, now) for each in inputs]
     expires = min((each.expires for each in answers if each.expires is not None), default=None)
-    refusals = [each for each in answers if each.reason is not Reason.GRANTED]
-    if refusals:
-        return Authorization(refusals[0].reason, "; ".join(each.message for each in refusals), expires=expires)
+    refused = [(each.key, answer) for each, answer in zip(inputs, answers, strict=True) if _is_refusal(answer)]
+    if refused:
+        message = "; ".join(answer.message for _, answer in refused)
+        return Authorization(refused[0][1].reason, message, tuple(key for key, _ in refused), expires=expires)
     pinned = tuple(
         RunDataset(
             name=each.name,
             owner=f"{each.dataset_ref.namespace}/{each.dataset_ref.name}",
             uid=answer.uid,
-            digest=_digest(answer),
+            digest=answer.digest,
             role=each.role,
         )
         for each, answer in zip(spec.datasets, answers, strict=False)
     )
-    model = InitialModel(uid=answers[-1].uid, digest=_digest(answers[-1])) if spec.model_from is not None else None
-    return Authorization(Reason.GRANTED, "", pinned, model, expires)
+    model = InitialModel(uid=answers[-1].uid, digest=answers[-1].digest) if spec.model_from is not None else None
+    return Authorization(Reason.GRANTED, "", (), pinned, model, expires)
+
+
+def _is_refusal(answer: _Answer) -> bool:
+    return answer.reason is not Reason.GRANTED
 
 
 def misfits(spec: TaskSpec, data_format: DatasetFormat, datasets: Mapping[Key, Dataset]) -> tuple[str, ...]:
@@ -126,11 +158,6 @@ def misfits(spec: TaskSpec, data_format: DatasetFormat, datasets: Mapping[Key, D
                 "weights come from a SharedDataset of format Model"
             )
     return tuple(found)
-
-
-def _digest(answer: _Answer) -> str:
-    assert answer.version is not None  # noqa: S101 granted answers hold a version
-    return answer.version.digest
 
 
 def _answer(
@@ -168,17 +195,23 @@ def _answer(
 
 def _version(wanted: _Input, label: str, dataset: Dataset, expires: dt.datetime | None) -> _Answer:
     uid = dataset.object.meta.uid
+    if wanted.pin is not None:
+        if wanted.pin.uid not in ("", uid):
+            return _Answer(
+                Reason.DATASET_NOT_READY,
+                f"{label} was deleted and made again since the first attempt, which had a version of the old one; "
+                "submit the task under another name",
+                expires=expires,
+            )
+        return _Answer(Reason.GRANTED, uid=uid, digest=wanted.pin.digest, expires=expires)
     if not dataset.versions:
         return _Answer(Reason.DATASET_NOT_READY, f"{label} has no version yet", uid, expires=expires)
-    if wanted.digest is None:
-        return _Answer(Reason.GRANTED, uid=uid, version=dataset.versions[0], expires=expires)
-    for version in dataset.versions:
-        if version.digest == wanted.digest:
-            return _Answer(Reason.GRANTED, uid=uid, version=version, expires=expires)
-    known = ", ".join(version.digest for version in dataset.versions)
+    known = [version.digest for version in dataset.versions]
+    if wanted.digest is None or wanted.digest in known:
+        return _Answer(Reason.GRANTED, uid=uid, digest=wanted.digest or known[0], expires=expires)
     return _Answer(
         Reason.DATASET_NOT_READY,
-        f"{label} has no version {wanted.digest} among its newest; it has {known}",
+        f"{label} has no version {wanted.digest} among its newest; it has {', '.join(known)}",
         uid,
         expires=expires,
     )

@@ -1,10 +1,11 @@
 """The Job of one attempt, built and read back. Its run document is the record of what was admitted."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from collabspace.api import names
+from collabspace.api.conditions import Reason
 from collabspace.api.run import (
     BROKER_CA_VARIABLE,
     BROKER_URL_VARIABLE,
@@ -23,16 +24,21 @@ from collabspace.api.run import (
 )
 from collabspace.api.task import Resources, TaskSpec
 from collabspace.core import quantity
-from collabspace.core.grants import Authorization
+from collabspace.core.grants import MODEL, Authorization
 from collabspace.core.observed import JobFacts, ObservedTask
+from collabspace.core.plan import Stop
 
 WORK = "/work"
 TOKEN_FOLDER = "/var/run/secrets/collabspace.io/broker"
 TOKEN_SECONDS = 600
 GRACE_SECONDS = 60
+# How long a pod outlives the silence of its node.
+NODE_SECONDS = 30
+# Why a Job may be suspended; an annotation that says anything else is nobody's.
+STOPS = frozenset(
+    {Reason.SUSPENDED, Reason.DEADLINE_EXCEEDED, Reason.ACCESS_REVOKED, Reason.NO_PROGRESS, Reason.BUDGET_SPENT}
+)
 KIND = "CollabTask"
-# Under this name the version of the weights stands among the pinned ones; no dataset can have it.
-MODEL = "modelFrom"
 COMMAND = ["collabspace-trainer", "train"]
 
 
@@ -44,19 +50,26 @@ class JobSettings:
     broker_url: str
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms one attempt runs: its data with pinned versions, its size, and what is left of time and budget."""
+
+    granted: Authorization
+    parameters: Mapping[str, Scalar]
+    random_init: bool = False
+    attempt: int = 1
+    memory: str | None = None
+    micro_batch: int | None = None
+    deadline: str | None = None
+    budget: Budget = field(default_factory=Budget)
+
+
 class DocumentTooLargeError(Exception):
     """The run document is larger than an environment variable may be."""
 
 
-def run_document(
-    task: ObservedTask,
-    spec: TaskSpec,
-    granted: Authorization,
-    parameters: Mapping[str, Scalar],
-    random_init: bool,
-    attempt: int = 1,
-) -> RunDocument:
-    """All that the trainer is told, with the versions that `granted` pins. Raises DocumentTooLargeError."""
+def run_document(task: ObservedTask, spec: TaskSpec, terms: Terms) -> RunDocument:
+    """All that the trainer is told. Raises DocumentTooLargeError."""
     amount = ask(spec.resources_per_node)
     document = RunDocument(
         task=TaskReference(namespace=task.meta.namespace, name=task.meta.name, uid=task.meta.uid),
@@ -64,19 +77,18 @@ def run_document(
             task=spec.task,
             method=spec.method,
             seed=spec.seed,
-            parameters=dict(parameters),
-            datasets=list(granted.datasets),
-            initial_model=granted.initial_model,
-            random_init=random_init,
+            parameters=dict(terms.parameters),
+            datasets=list(terms.granted.datasets),
+            initial_model=terms.granted.initial_model,
+            random_init=terms.random_init,
         ),
         execution=Execution(
-            attempt=attempt,
+            attempt=terms.attempt,
             threads=min(512, max(1, amount.cpu_millis // 1000)),
             gpus=amount.gpus,
-            budget=Budget(
-                cpu_seconds=spec.budget.cpu_seconds if spec.budget else None,
-                gpu_seconds=spec.budget.gpu_seconds if spec.budget else None,
-            ),
+            micro_batch_size=terms.micro_batch,
+            deadline=terms.deadline,
+            budget=terms.budget,
             gates=[Gate(metric=gate.metric, minimum=gate.minimum) for gate in spec.gates],
         ),
     )
@@ -91,6 +103,12 @@ def run_document(
 def ask(resources: Resources) -> quantity.Amount:
     """What the pod of a task needs. Raises ValueError for a quantity that is none."""
     return quantity.amount(cpu=resources.cpu, memory=resources.memory, gpu=resources.gpu)
+
+
+def resources(spec: TaskSpec, terms: Terms) -> Resources:
+    """What the pod of this attempt gets."""
+    asked = spec.resources_per_node
+    return asked.model_copy(update={"memory": terms.memory or asked.memory})
 
 
 def build(run: RunDocument, resources: Resources, settings: JobSettings) -> dict[str, Any]:
@@ -131,6 +149,10 @@ def _pod(run: RunDocument, resources: Resources, settings: JobSettings) -> dict[
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "tolerations": [
+            {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_SECONDS}
+            for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+        ],
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [_container(run, resources, settings)],
         "volumes": [
@@ -187,6 +209,12 @@ def _container(run: RunDocument, resources: Resources, settings: JobSettings) ->
     }
 
 
+def halt(stop: Stop) -> dict[str, Any]:
+    """The merge patch by which a Job stops its pod and keeps why. It fits no other Job of the same name."""
+    notes = {names.STOP_REASON: stop.reason.value, names.STOP_MESSAGE: stop.message}
+    return {"metadata": {"uid": stop.job.uid, "annotations": notes}, "spec": {"suspend": True}}
+
+
 def read(raw: Mapping[str, Any]) -> JobFacts | None:
     """The facts of a Job that is ours by all signs: owner, name, run document and program. None: it is not ours."""
     try:
@@ -207,7 +235,7 @@ def read(raw: Mapping[str, Any]) -> JobFacts | None:
             and pod["serviceAccountName"] == names.TRAINER_ACCOUNT
             and not pod.get("initContainers")
         )
-        return _facts(meta, raw.get("status") or {}, run, amount) if agreed else None
+        return _facts(raw, run, amount, limits["memory"]) if agreed else None
     except (KeyError, IndexError, TypeError, StopIteration, ValueError, AttributeError):
         return None
 
@@ -219,12 +247,14 @@ def document(raw: Mapping[str, Any]) -> RunDocument:
     return RunDocument.model_validate_json(text)
 
 
-def _facts(meta: Mapping[str, Any], status: Mapping[str, Any], run: RunDocument, amount: quantity.Amount) -> JobFacts:
-    ended = {each["type"]: each for each in status.get("conditions") or () if each.get("status") == "True"}
-    end = ended.get("Complete") or ended.get("Failed")
-    pinned = [(each.name, each.digest) for each in run.training.datasets]
+def _facts(raw: Mapping[str, Any], run: RunDocument, amount: quantity.Amount, memory: str) -> JobFacts:
+    meta, status = raw["metadata"], raw.get("status") or {}
+    held = {each["type"]: each for each in status.get("conditions") or () if each.get("status") == "True"}
+    end = held.get("Complete") or held.get("Failed")
+    pinned = [(each.name, each.uid, each.digest) for each in run.training.datasets]
     if run.training.initial_model is not None:
-        pinned.append((MODEL, run.training.initial_model.digest))
+        pinned.append((MODEL, run.training.initial_model.uid, run.training.initial_model.digest))
+    stopping = int(status.get("terminating") or 0)
     return JobFacts(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -234,9 +264,20 @@ def _facts(meta: Mapping[str, Any], status: Mapping[str, Any], run: RunDocument,
         attempt=run.execution.attempt,
         pinned=tuple(pinned),
         amount=amount,
+        memory=memory,
+        micro_batch=run.execution.micro_batch_size,
         created=meta["creationTimestamp"],
         ready=bool(status.get("ready")),
         finished=end is not None,
         finished_time=end.get("lastTransitionTime") if end is not None else None,
         failure=str(end.get("message") or "")[:512] if end is not None and end["type"] == "Failed" else "",
+        suspended=raw["spec"].get("suspend") is True,
+        halted="Suspended" in held and not stopping and not status.get("active"),
+        stopping=stopping,
+        stop=_stop(meta.get("annotations") or {}),
     )
+
+
+def _stop(annotations: Mapping[str, Any]) -> tuple[Reason, str] | None:
+    known = next((each for each in STOPS if each.value == annotations.get(names.STOP_REASON)), None)
+    return (known, str(annotations.get(names.STOP_MESSAGE) or "")[:512]) if known is not None else None

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from collabspace.api.conditions import Reason
 from collabspace.api.dataset import DatasetSpec, DatasetStatus, DatasetUsage, Version
 from collabspace.api.manifest import DatasetFormat
 from collabspace.api.resource import ObjectMeta
@@ -102,13 +103,18 @@ class AttemptRecord:
 
     progress: Progress | None = None
     end: EndRecord | None = None
+    checkpoint_step: int | None = None
     result_digest: str | None = None
     result_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
-    """One of our Jobs, read back. `pinned` (name within the task, digest) is the record of what was admitted."""
+    """One of our Jobs, read back. `pinned` (name within the task, uid, digest) is the record of what was admitted.
+
+    `suspended` is what its spec says; `halted` that the Job controller has done so and makes no pod any more.
+    `stopping` counts pods that were told to go. `stop` says why it was suspended.
+    """
 
     namespace: str
     name: str
@@ -116,13 +122,19 @@ class JobFacts:
     task: str
     task_uid: str
     attempt: int
-    pinned: tuple[tuple[str, str], ...]
+    pinned: tuple[tuple[str, str, str], ...]
     amount: Amount
+    memory: str
+    micro_batch: int | None
     created: str
     ready: bool
     finished: bool
     finished_time: str | None
     failure: str
+    suspended: bool = False
+    halted: bool = False
+    stopping: int = 0
+    stop: tuple[Reason, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +155,11 @@ class PodFacts:
 
 @dataclass(frozen=True, slots=True)
 class NotRunning:
-    """Why a Job has no running pod, in the cluster's words."""
+    """Why a Job has no running pod, in the cluster's words. `stuck_on` names the node of a pod that was told to go."""
 
     image: bool
     words: str
+    stuck_on: str = ""
 
 
 @dataclass(frozen=True, slots=True)

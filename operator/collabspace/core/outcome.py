@@ -17,6 +17,8 @@ from collabspace.core.observed import AttemptRecord, JobFacts, PodFacts
 
 # How long after an end the pod's last event or the broker's record may still be on their way.
 SETTLE = dt.timedelta(seconds=15)
+# How often a pod without a Job is looked for until it is gone.
+DRAIN = dt.timedelta(seconds=2)
 
 # Reasons of the condition DisruptionTarget that mean: the node went away.
 NODE_AWAY = frozenset({"DeletionByTaintManager", "DeletionByPodGC"})
@@ -40,6 +42,10 @@ REASONS: Mapping[int, Reason] = {
     ExitCode.DIVERGED: Reason.DIVERGED,
     ExitCode.BUDGET_SPENT: Reason.BUDGET_SPENT,
 }
+# Ends that the trainer came to by itself, though it was told to stop at the same moment.
+OWN_VERDICTS = frozenset(
+    {ExitCode.CONFIG, ExitCode.DATA, ExitCode.GATE_NOT_MET, ExitCode.DIVERGED, ExitCode.BUDGET_SPENT, 126, 127}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,14 @@ class End:
     result: Result | None
     claims: EndRecord | None
 
+    @property
+    def signature(self) -> str:
+        """Tells one crash from another, by the trainer's own mark or else by its exit code."""
+        if self.reason is not Reason.USER_ERROR:
+            return ""
+        own = self.claims.signature if self.claims is not None and self.claims.code == self.exit_code else None
+        return printable(own)[:64] if own else f"exit code {self.exit_code}"
+
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
@@ -70,21 +84,49 @@ class Unsettled:
     until: dt.datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What live reads found of an attempt whose end nobody saw: that its Job was deleted, that no pod of it is left, or
+    on which dead node one is stuck."""
+
+    job_gone: bool = False
+    none_left: bool = False
+    stuck_on: str = ""
+
+
+NOTHING = Remains()
+
+
 def judge(
-    job: JobFacts | None, pod: PodFacts | None, record: AttemptRecord | None, broker_known: bool, now: dt.datetime
+    job: JobFacts | None,
+    pod: PodFacts | None,
+    record: AttemptRecord | None,
+    broker_known: bool,
+    now: dt.datetime,
+    remains: Remains = NOTHING,
 ) -> End | Unsettled | None:
-    """None while the attempt goes on. `job` is None when it was deleted; `broker_known`: the feed is current."""
-    if job is not None and not job.finished and pod is None:
-        return None
-    claims = _claims(pod, record)
+    """None while the attempt goes on. `job` is None when nobody knows it; `broker_known`: the feed is current.
+
+    An attempt is over only when its pod is: ended, gone, or on a node that is gone.
+    """
+    if pod is None and remains.stuck_on:
+        return _end(Reason.NODE_LOST, f"node {remains.stuck_on} does not answer", None, pod, None, None, None)
+    if pod is None and not remains.none_left:
+        if job is None or remains.job_gone:
+            return Unsettled("its Job was deleted; waiting for its pod to stop", now + DRAIN)
+        if not job.finished:
+            return None
+    claims = claims_of(pod, record)
     ended = pod.ended if pod is not None else (job.finished_time if job is not None else None)
     settle = _moment(ended, now) + SETTLE
-    if pod is None and claims is None and job is not None and now < settle:
+    if pod is None and claims is None and job is not None and job.finished and now < settle:
         return Unsettled("waiting for the pod's last words", settle)
     code = pod.exit_code if pod is not None else (claims.code if claims is not None else None)
     if code == ExitCode.OK:
         return _success(pod, record, claims, broker_known, (ended, settle, now))
     reason, message = _failure(code, pod, job, claims)
+    if job is not None and job.stop is not None and code not in OWN_VERDICTS:
+        reason, message = job.stop
     result = _held(record) if reason in (Reason.GATE_NOT_MET, Reason.BUDGET_SPENT) else None
     return _end(reason, message, code, pod, ended, result, claims)
 
@@ -115,13 +157,13 @@ def _success(
 def _failure(
     code: int | None, pod: PodFacts | None, job: JobFacts | None, claims: EndRecord | None
 ) -> tuple[Reason, str]:
-    words = _printable(claims.message) if claims is not None and claims.code == code else ""
+    words = printable(claims.message) if claims is not None and claims.code == code else ""
     if pod is not None and pod.out_of_memory:
         return Reason.OUT_OF_MEMORY, words or "the container was killed at its memory limit"
     if code is None:
         if pod is not None and pod.lost:
             return Reason.NODE_LOST, f"node {pod.node} went away: {pod.words}"
-        said = pod.words if pod is not None else (job.failure if job is not None else "its Job was deleted")
+        said = pod.words if pod is not None else (job.failure if job is not None else "") or "its Job was deleted"
         return Reason.INTERRUPTED, f"the pod ended without an exit code: {said}" if said else ""
     if pod is not None and pod.lost and code in (137, 143):
         return Reason.NODE_LOST, f"node {pod.node} went away: {pod.words}"
@@ -151,7 +193,7 @@ def _held(record: AttemptRecord | None) -> Result | None:
     return Result(record.result_digest, record.result_bytes)
 
 
-def _claims(pod: PodFacts | None, record: AttemptRecord | None) -> EndRecord | None:
+def claims_of(pod: PodFacts | None, record: AttemptRecord | None) -> EndRecord | None:
     """The termination message when it can be read, else what the trainer told the broker."""
     if pod is not None and 0 < len(pod.message.encode(errors="replace")) <= MAX_TERMINATION_BYTES:
         try:
@@ -162,7 +204,7 @@ def _claims(pod: PodFacts | None, record: AttemptRecord | None) -> EndRecord | N
     return record.end if record is not None else None
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """One line without control characters: the words end up in people's terminals."""
     return "".join(sign if sign.isprintable() else " " for sign in text)
 

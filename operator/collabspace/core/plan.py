@@ -5,7 +5,9 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
+from collabspace.api.conditions import Reason
 from collabspace.api.run import RunDocument
+from collabspace.core.observed import JobFacts, Key
 from collabspace.core.quantity import Amount
 
 Status = TypeVar("Status", bound=BaseModel)
@@ -29,6 +31,23 @@ class Creation:
 
 
 @dataclass(frozen=True, slots=True)
+class Queued:
+    """What a task waits for in the admission queue, and for which of its attempts."""
+
+    attempt: int
+    amount: Amount
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A running attempt is told to save and stop; the reason is kept on its Job until its pod is gone."""
+
+    job: JobFacts
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Spent:
     """What an ended attempt used, for the ledger."""
 
@@ -40,17 +59,21 @@ class Spent:
 
 @dataclass(frozen=True)
 class Plan(Generic[Status]):
-    """At most one child to create and one status to write.
+    """At most one child to create or to stop and one status to write.
 
-    `status` is None when it need not change. `queued` is what the task waits for in the admission queue. `spent` is to
-    be on record before the status says that the attempt is over. `inspect` asks to look at the Job's pods.
-    `requeue_after` is in seconds.
+    `status` is None when it need not change. `spent` is to be on record before the status says that the attempt is
+    over. `remove` are Jobs that are of no use any more; `expired` says so of the object itself. `inspect` asks to look
+    at the Job's pods, `confirm` to read these datasets afresh and to decide again. `requeue_after` is in seconds.
     """
 
     status: Status | None = None
     create: Creation | None = None
-    queued: Amount | None = None
+    stop: Stop | None = None
+    queued: Queued | None = None
     event: Event | None = None
     spent: Spent | None = None
+    remove: tuple[JobFacts, ...] = ()
+    expired: bool = False
     inspect: bool = False
+    confirm: frozenset[Key] = frozenset()
     requeue_after: float | None = None

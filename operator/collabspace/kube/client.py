@@ -105,10 +105,20 @@ class KubeClient:
         params = {"fieldManager": manager, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
         return await self._request("PATCH", path, body, params=params, content_type="application/apply-patch+yaml")
 
-    async def delete(self, path: str, *, propagation: str = "Background", grace_seconds: int | None = None) -> Object:
+    async def delete(
+        self,
+        path: str,
+        *,
+        propagation: str = "Background",
+        grace_seconds: int | None = None,
+        preconditions: Mapping[str, str] | None = None,
+    ) -> Object:
+        """`preconditions`: uid or resourceVersion that the object must have, else it answers 409."""
         body: Object = {"propagationPolicy": propagation}
         if grace_seconds is not None:
             body["gracePeriodSeconds"] = grace_seconds
+        if preconditions is not None:
+            body["preconditions"] = dict(preconditions)
         return await self._request("DELETE", path, body)
 
     async def list(self, path: str, params: Mapping[str, str] | None = None) -> Object:

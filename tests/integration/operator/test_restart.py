@@ -43,7 +43,7 @@ async def test_a_restart_writes_nothing_and_the_pinned_version_stays(
     broker.committed(made["metadata"]["uid"], result)
     await teams.end_pod(team, "runs", message=end_record(result))
     done = await teams.until_reason(team, "runs", "Completed")
-    assert done["status"]["datasets"] == [{"name": "train", "digest": digest("one")}]
+    assert [(each["name"], each["digest"]) for each in done["status"]["datasets"]] == [("train", digest("one"))]
     await teams.until_reason(team, "waits", "Starting")
 
 

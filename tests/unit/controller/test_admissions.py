@@ -10,6 +10,7 @@ from collabspace.controller.admissions import Admissions
 from collabspace.controller.queue import KeyQueue, WorkKey
 from collabspace.controller.world import ADMISSION_KEY, TASK, World
 from collabspace.core.admission import Decision
+from collabspace.core.plan import Queued
 from collabspace.core.quantity import Amount
 
 TEAM = "team"
@@ -70,25 +71,25 @@ async def desk() -> Desk:
 
 async def test_a_new_task_asks_for_a_pass_and_the_same_one_again_does_not(desk: Desk) -> None:
     await desk.woken()
-    desk.admissions.put(meta("a"), 0, ONE_GPU)
+    desk.admissions.put(meta("a"), 0, Queued(1, ONE_GPU))
     assert await desk.woken() == [ADMISSION_KEY]
-    desk.admissions.put(meta("a"), 0, ONE_GPU)
+    desk.admissions.put(meta("a"), 0, Queued(1, ONE_GPU))
     assert await desk.woken() == []
-    desk.admissions.put(meta("a"), 5, ONE_GPU)
+    desk.admissions.put(meta("a"), 5, Queued(1, ONE_GPU))
     assert await desk.woken() == [ADMISSION_KEY]
 
 
 async def test_an_admitted_task_holds_its_quota_before_its_job_exists(desk: Desk) -> None:
-    desk.admissions.put(meta("a"), 0, ONE_GPU)
+    desk.admissions.put(meta("a"), 0, Queued(1, ONE_GPU))
     assert await desk.run() == ["a"]
-    desk.admissions.put(meta("b"), 9, ONE_GPU)
+    desk.admissions.put(meta("b"), 9, Queued(1, ONE_GPU))
     assert await desk.run() == ["b"]
     assert (desk.decision("a"), desk.decision("b")) == (Decision.ADMIT, Decision.WAIT)
 
 
 async def test_an_admitted_task_that_may_not_start_after_all_gives_its_quota_back(desk: Desk) -> None:
     for name in ("a", "b"):
-        desk.admissions.put(meta(name), 0, ONE_GPU)
+        desk.admissions.put(meta(name), 0, Queued(1, ONE_GPU))
     await desk.run()
     desk.admissions.drop((TEAM, "a"))
     assert ADMISSION_KEY in await desk.woken()
@@ -98,20 +99,20 @@ async def test_an_admitted_task_that_may_not_start_after_all_gives_its_quota_bac
 
 async def test_a_pass_that_says_nothing_new_wakes_nobody(desk: Desk) -> None:
     for name in ("a", "b"):
-        desk.admissions.put(meta(name), 0, ONE_GPU)
+        desk.admissions.put(meta(name), 0, Queued(1, ONE_GPU))
     assert sorted(await desk.run()) == ["a", "b"]
     assert await desk.run() == []
 
 
 async def test_new_words_for_the_same_verdict_are_told_at_most_once_a_minute() -> None:
     desk = Desk("2")
-    desk.admissions.put(meta("large"), 0, Amount(2, 1000, 2**30))
-    desk.admissions.put(meta("small"), -1, ONE_GPU)
+    desk.admissions.put(meta("large"), 0, Queued(1, Amount(2, 1000, 2**30)))
+    desk.admissions.put(meta("small"), -1, Queued(1, ONE_GPU))
     await desk.run()
-    desk.admissions.put(meta("waits"), -2, Amount(2, 1000, 2**30))
+    desk.admissions.put(meta("waits"), -2, Queued(1, Amount(2, 1000, 2**30)))
     assert await desk.run() == ["waits"]
     desk.admissions.drop((TEAM, "large"))
-    desk.admissions.put(meta("other"), 3, ONE_GPU)
+    desk.admissions.put(meta("other"), 3, Queued(1, ONE_GPU))
     woken = await desk.run()
     assert "waits" not in woken
     before = desk.admissions.verdict((TEAM, "waits"), "uid-waits")
@@ -123,14 +124,14 @@ async def test_new_words_for_the_same_verdict_are_told_at_most_once_a_minute() -
 
 
 async def test_a_task_made_anew_under_the_same_name_does_not_inherit_a_verdict(desk: Desk) -> None:
-    desk.admissions.put(meta("a"), 0, ONE_GPU)
+    desk.admissions.put(meta("a"), 0, Queued(1, ONE_GPU))
     await desk.run()
     assert desk.admissions.verdict((TEAM, "a"), "uid-of-the-next") is None
 
 
 async def test_a_raised_quota_asks_for_a_pass(desk: Desk) -> None:
     for name in ("a", "b"):
-        desk.admissions.put(meta(name), 0, ONE_GPU)
+        desk.admissions.put(meta(name), 0, Queued(1, ONE_GPU))
     await desk.run()
     desk.world.namespaces.apply("MODIFIED", namespace("2", 2))
     assert ADMISSION_KEY in await desk.woken()

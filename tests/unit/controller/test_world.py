@@ -62,11 +62,12 @@ def namespace(name: str, version: int = 1, **annotations: str) -> dict[str, Any]
     return {"metadata": found | {"labels": {names.TEAM_LABEL: "true"}, "annotations": annotations}}
 
 
-def job_of(raw: dict[str, Any], version: int = 5, **status: Any) -> dict[str, Any]:
+def job_of(raw: dict[str, Any], version: int = 5, attempt: int = 1, **status: Any) -> dict[str, Any]:
     observed = observe(raw, TaskSpec, TaskStatus)
     assert observed.spec is not None
     pinned = RunDataset(name="x", owner="o/d", uid="u", digest=DIGEST, role=Role.TRAIN)
-    run = job.run_document(observed, observed.spec, Authorization(Reason.GRANTED, "", (pinned,)), {}, False)
+    granted = Authorization(Reason.GRANTED, "", datasets=(pinned,))
+    run = job.run_document(observed, observed.spec, job.Terms(granted, {}, attempt=attempt))
     body = job.build(run, observed.spec.resources_per_node, job.JobSettings("image", "https://b"))
     more = {"uid": "uid-job", "resourceVersion": str(version), "creationTimestamp": "2026-01-01T00:00:00Z"}
     return body | {"metadata": body["metadata"] | more, "status": status}
@@ -124,9 +125,9 @@ def test_a_version_at_the_broker_wakes_dataset_and_tasks_and_a_read_only_the_dat
 def test_an_attempt_wakes_its_task(heard: Heard) -> None:
     heard.world.tasks.apply("ADDED", task("one", A, B))
     heard.keys()
-    heard.world.tell_attempt("uid-one", 1, AttemptRecord(result_digest=DIGEST))
+    heard.world.tell_attempt("uid-one", 1, AttemptRecord(result_digest=DIGEST), 0)
     assert heard.keys() == {(TASK, A, "one")}
-    heard.world.tell_attempt("uid-stranger", 1, AttemptRecord())
+    heard.world.tell_attempt("uid-stranger", 1, AttemptRecord(), 0)
     assert heard.keys() == set()
 
 
@@ -146,26 +147,26 @@ def test_a_job_holds_until_its_pod_has_ended(heard: Heard) -> None:
     raw = task("one", A, B)
     heard.world.tasks.apply("ADDED", raw)
     heard.world.jobs.apply("ADDED", job_of(raw))
-    assert heard.world.holdings.active("uid-one")
+    assert heard.world.holdings.attempt("uid-one")
     heard.keys()
     heard.world.pods.apply("ADDED", pod_of())
-    assert not heard.world.holdings.active("uid-one")
+    assert not heard.world.holdings.attempt("uid-one")
     assert heard.keys() == {tuple(ADMISSION_KEY), (TASK, A, "one")}
     heard.world.jobs.apply("MODIFIED", job_of(raw, 6, active=1))
-    assert not heard.world.holdings.active("uid-one")
+    assert not heard.world.holdings.attempt("uid-one")
 
 
 def test_a_pod_that_is_seen_before_its_job_counts_too(heard: Heard) -> None:
     raw = task("one", A, B)
     heard.world.pods.apply("ADDED", pod_of())
     heard.world.jobs.apply("ADDED", job_of(raw))
-    assert not heard.world.holdings.active("uid-one")
+    assert not heard.world.holdings.attempt("uid-one")
 
 
 def test_a_finished_job_holds_nothing(heard: Heard) -> None:
     raw = task("one", A, B)
     heard.world.jobs.apply("ADDED", job_of(raw, conditions=[{"type": "Failed", "status": "True"}]))
-    assert not heard.world.holdings.active("uid-one")
+    assert not heard.world.holdings.attempt("uid-one")
 
 
 def test_a_deleted_job_holds_until_its_pod_is_known_to_be_gone(heard: Heard) -> None:
@@ -174,8 +175,8 @@ def test_a_deleted_job_holds_until_its_pod_is_known_to_be_gone(heard: Heard) -> 
     heard.world.jobs.apply("ADDED", job_of(raw))
     heard.keys()
     heard.world.jobs.apply("DELETED", job_of(raw, 6))
-    assert heard.keys() == {(DRAIN, A, "uid-one"), (TASK, A, "one")}
-    assert heard.world.holdings.active("uid-one")
+    assert heard.keys() == {(DRAIN, A, "uid-one.1"), (TASK, A, "one")}
+    assert heard.world.holdings.attempt("uid-one")
     assert heard.world.job_of("uid-one") is not None
 
 
@@ -184,7 +185,7 @@ def test_a_deleted_task_is_forgotten_whole(heard: Heard) -> None:
     heard.world.tasks.apply("ADDED", raw)
     heard.world.jobs.apply("ADDED", job_of(raw))
     heard.world.pods.apply("ADDED", pod_of())
-    heard.world.tell_attempt("uid-one", 1, AttemptRecord())
+    heard.world.tell_attempt("uid-one", 1, AttemptRecord(), 0)
     heard.world.tasks.apply("DELETED", raw)
     heard.world.jobs.apply("DELETED", job_of(raw, 6))
     world = heard.world
@@ -196,9 +197,9 @@ def test_a_deleted_task_is_forgotten_whole(heard: Heard) -> None:
 def test_a_reservation_without_a_job_goes_with_its_task(heard: Heard) -> None:
     raw = task("one", A, B)
     heard.world.tasks.apply("ADDED", raw)
-    heard.world.holdings.hold("uid-one", A, job.ask(observe(raw, TaskSpec, TaskStatus).spec.resources_per_node))  # type: ignore[union-attr]
+    heard.world.holdings.hold("uid-one", 1, A, job.ask(observe(raw, TaskSpec, TaskStatus).spec.resources_per_node))  # type: ignore[union-attr]
     heard.world.tasks.apply("DELETED", raw)
-    assert not heard.world.holdings.active("uid-one")
+    assert not heard.world.holdings.attempt("uid-one")
 
 
 def test_before_the_broker_was_heard_the_status_says_the_versions_and_afterwards_the_broker_alone(heard: Heard) -> None:

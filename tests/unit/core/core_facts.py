@@ -20,7 +20,8 @@ from collabspace.core.observed import (
     TeamFacts,
     observe,
 )
-from collabspace.core.task import TaskWorld, decide_task
+from collabspace.core.task import decide_task
+from collabspace.core.task_world import TaskWorld
 
 NOW = dt.datetime(2026, 6, 1, 12, 0, 0, tzinfo=dt.UTC)
 OWN, OTHER = "hospital-a", "hospital-b"

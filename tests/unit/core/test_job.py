@@ -99,7 +99,7 @@ def test_what_was_built_is_read_back_whole() -> None:
     facts = job_facts()
     assert (facts.task, facts.attempt, facts.amount) == ("task", 1, Amount(1, 2000, 4 * 2**30))
     assert not (facts.ready or facts.finished)
-    assert facts.pinned == (("train", digest("one")),)
+    assert facts.pinned == (("train", "uid-table", digest("one")),)
     assert job.document(job_body()) == document(job_body())
 
 
@@ -195,5 +195,5 @@ def test_a_document_that_does_not_fit_is_refused_by_size() -> None:
 
     pins = tuple(granted.run.training.datasets)
     with pytest.raises(job.DocumentTooLargeError, match="32768 fit"):
-        job.run_document(task(), big, Authorization(Reason.GRANTED, "", pins), {"x": "y" * 40_000}, False)
+        job.run_document(task(), big, job.Terms(Authorization(Reason.GRANTED, "", datasets=pins), {"x": "y" * 40_000}))
     assert SETTINGS.image in json.dumps(granted.job)

@@ -7,7 +7,7 @@ from core_facts import NOW, at, claims, digest, end_record, held, job_facts, pod
 
 from collabspace.api import names
 from collabspace.core.observed import AttemptRecord
-from collabspace.core.outcome import End, Unsettled, judge, read_pod
+from collabspace.core.outcome import End, Remains, Unsettled, judge, read_pod
 
 FAILED = {"conditions": [{"type": "Failed", "status": "True", "lastTransitionTime": text(at(90)), "message": "why"}]}
 LATER = at(3600)
@@ -102,7 +102,7 @@ def test_without_any_words_a_current_feed_is_waited_for_only_a_moment_and_an_abs
 def test_every_exit_has_its_true_reason(code: int | None, changes: dict[str, Any], wanted: str) -> None:
     end = ended(code, **changes)
     assert (end.reason, end.exit_code) == (wanted, code)
-    assert end.reason.outcome == "Terminal"
+    assert end.reason.outcome in ("Terminal", "Retried")
 
 
 def test_a_refused_parameter_is_told_from_other_faults_of_the_document() -> None:
@@ -146,11 +146,13 @@ def test_words_about_another_code_than_the_pods_are_not_believed() -> None:
 
 
 def test_a_job_that_vanished_ends_the_attempt_by_what_the_broker_knows() -> None:
-    gone = judge(None, None, None, True, NOW)
+    waiting = judge(None, None, None, True, NOW, Remains(True))
+    assert isinstance(waiting, Unsettled)
+    gone = judge(None, None, None, True, NOW, Remains(True, True))
     assert isinstance(gone, End)
     assert (gone.reason, gone.message) == ("Interrupted", "the pod ended without an exit code: its Job was deleted")
     record = AttemptRecord(end=end_record(0, RESULT), result_digest=RESULT)
-    saved = judge(None, None, record, True, NOW)
+    saved = judge(None, None, record, True, NOW, Remains(True, True))
     assert isinstance(saved, End)
     assert saved.reason == "Completed"
 
