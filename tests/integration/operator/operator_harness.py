@@ -483,11 +483,24 @@ class Store:
 
     def change(self, plural: str, namespace: str, name: str, change: Callable[[Object], None]) -> None:
         """Edits a stored object of ours in place."""
-        key = base64.b64encode(f"/registry/{names.GROUP}/{plural}/{namespace}/{name}".encode()).decode()
+
+        def changed(raw: bytes) -> bytes:
+            item = json.loads(raw)
+            change(item)
+            return json.dumps(item).encode()
+
+        self._rewrite(f"/registry/{names.GROUP}/{plural}/{namespace}/{name}", changed)
+
+    def annotate_namespace(self, name: str, key: str, was: str, now: str) -> None:
+        """Gives an annotation another value of the same length; namespaces are stored as protocol buffers."""
+        old, new = (f"{key}\x12{chr(len(value))}{value}".encode() for value in (was, now))
+        self._rewrite(f"/registry/namespaces/{name}", lambda raw: raw.replace(old, new))
+
+    def _rewrite(self, path: str, change: Callable[[bytes], bytes]) -> None:
+        key = base64.b64encode(path.encode()).decode()
         found = self._call("range", {"key": key})["kvs"][0]
-        item = json.loads(base64.b64decode(found["value"]))
-        change(item)
-        self._call("put", {"key": key, "value": base64.b64encode(json.dumps(item).encode()).decode()})
+        value = change(base64.b64decode(found["value"]))
+        self._call("put", {"key": key, "value": base64.b64encode(value).decode()})
 
     def _call(self, verb: str, body: Object) -> Object:
         request = urllib.request.Request(f"{self._url}/v3/kv/{verb}", json.dumps(body).encode())

@@ -73,6 +73,19 @@ async def test_a_model_selection_is_told_that_it_is_not_run_yet(teams: Teams, ad
     assert condition(found, "Accepted") == ("False", "NotSupported")
 
 
+async def test_a_quota_that_was_written_past_the_policies_is_named_and_a_right_one_starts_the_task(
+    teams: Teams, admin: KubeClient, store: Store
+) -> None:
+    team = await teams.ready(gpus="1234")
+    store.annotate_namespace(team, names.GPU_QUOTA, "1234", "many")
+    await teams.task(team, gpu=1)
+    waiting = await teams.until_reason(team, "task", "TeamNotReady")
+    message = conditions(waiting)["Admitted"]["message"]
+    assert names.GPU_QUOTA in message and "'many'" in message and "whole number" in message
+    await admin.merge(f"/api/v1/namespaces/{team}", {"metadata": {"annotations": {names.GPU_QUOTA: "1"}}})
+    await teams.until_reason(team, "task", "Starting")
+
+
 async def test_a_job_of_the_same_name_is_never_adopted(teams: Teams, admin: KubeClient) -> None:
     team = await teams.ready()
     foreign = {
