@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from collabspace.broker import metrics
+from collabspace.broker.admin import AdminRoutes
 from collabspace.broker.checkpoints import CheckpointRoutes
 from collabspace.broker.identity import AccessDenied
 from collabspace.broker.outcomes import AttemptRoutes, ResultRoutes
@@ -24,6 +25,7 @@ from collabspace.broker.reading import SessionRoutes
 from collabspace.broker.records import RecordRoutes
 from collabspace.broker.refusal import ACCESS_REFUSED, ACCESS_REFUSED_MESSAGE, Refused, Undecided
 from collabspace.broker.ruler import Ruler
+from collabspace.broker.sweeper import Sweeper
 from collabspace.client.protocol import Decision, Refusal
 from collabspace.kube.logs import say
 
@@ -39,12 +41,13 @@ def build(parts: Parts) -> Starlette:
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
         await parts.start()
-        upkeep = asyncio.create_task(_keep_up(parts))
+        chores = [asyncio.create_task(_keep_up(parts)), asyncio.create_task(Sweeper(parts).run())]
         try:
             yield
         finally:
-            upkeep.cancel()
-            await asyncio.gather(upkeep, return_exceptions=True)
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
             await parts.close()
 
     async def live(_: Request) -> Response:
@@ -82,7 +85,7 @@ def asgi(parts: Parts) -> Ruler:
 
 def _routes(parts: Parts) -> list[Route]:
     sessions, uploads, attempts = SessionRoutes(parts), UploadRoutes(parts), AttemptRoutes(parts)
-    results, checkpoints = ResultRoutes(parts), CheckpointRoutes(parts)
+    results, checkpoints, admin = ResultRoutes(parts), CheckpointRoutes(parts), AdminRoutes(parts)
     records = RecordRoutes(parts.gate, parts.cluster, parts.journal, parts.knowledge)
     upload = "/v1/uploads/{upload}"
     result = "/v1/results/{namespace}/{task}"
@@ -104,6 +107,7 @@ def _routes(parts: Parts) -> list[Route]:
         Route("/v1/usage/{task_uid}/{attempt}", records.usage, methods=["PUT"]),
         Route("/v1/ledger", records.page, methods=["GET"]),
         Route("/v1/ledger/verify", records.verify, methods=["GET"]),
+        Route("/v1/admin/rebind", admin.rebind, methods=["POST"]),
     ]
 
 

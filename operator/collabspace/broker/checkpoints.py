@@ -65,10 +65,13 @@ async def keep(parts: Parts, target: UploadTarget, digest: str) -> None:
     await parts.custody.keep_checkpoint(row)
     reference = CheckpointReference(step=row.step, digest=digest)
     parts.knowledge.attempt(row.task_uid, row.attempt, checkpoint=reference)
-    await prune(parts, target.uid, KEPT, REPLACED)
+    freed = await prune(parts, target.uid, KEPT)
+    if freed:
+        metrics.SWEPT.labels(REPLACED).inc()
+        metrics.SWEPT_BYTES.labels(REPLACED).inc(freed)
 
 
-async def prune(parts: Parts, task_uid: str, kept: int, reason: str) -> int:
+async def prune(parts: Parts, task_uid: str, kept: int) -> int:
     """Removes all checkpoints of a task but the newest `kept`: row, manifest, blobs, in this order, so that nothing
     points to what is gone. Bytes that were freed. The caller holds the task's lock. Raises Undecided, OSError."""
     rows = parts.custody.checkpoints(task_uid)
@@ -78,9 +81,6 @@ async def prune(parts: Parts, task_uid: str, kept: int, reason: str) -> int:
     wanted = parts.uploads.wanted(task_uid)
     freed = await asyncio.to_thread(_remove, parts.store, task_uid, keep, wanted)
     parts.versions.forget(task_uid)
-    if freed:
-        metrics.SWEPT.labels(reason).inc()
-        metrics.SWEPT_BYTES.labels(reason).inc(freed)
     return freed
 
 

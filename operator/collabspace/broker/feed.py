@@ -89,10 +89,14 @@ class Knowledge:
         for key in [key for key in self._attempts if key[0] == uid]:
             del self._attempts[key]
 
+    def versions(self, uid: str) -> list[VersionSummary]:
+        """Of a dataset, newest first."""
+        dataset = self._datasets.get(uid)
+        return [] if dataset is None else dataset.versions
+
     def current(self, uid: str) -> VersionSummary | None:
         """The newest version of a dataset."""
-        dataset = self._datasets.get(uid)
-        return dataset.versions[0] if dataset is not None and dataset.versions else None
+        return next(iter(self.versions(uid)), None)
 
     def attempt(
         self,

@@ -42,7 +42,15 @@ class Gate:
 
     async def operator(self, request: Request) -> Caller:
         """The platform's operator and nobody else."""
-        caller = await self.caller(request, names.OPERATOR_ACCOUNT)
+        return await self._platform(request, names.OPERATOR_ACCOUNT)
+
+    async def admin(self, request: Request) -> Caller:
+        """Whoever may mint tokens in the platform's own namespace."""
+        return await self._platform(request, names.ADMIN_ACCOUNT)
+
+    async def _platform(self, request: Request, account: str) -> Caller:
+        """Accounts of the same name in other namespaces are nobody."""
+        caller = await self.caller(request, account)
         if caller.namespace != names.SYSTEM_NAMESPACE:
             raise AccessDenied(Why.ACCOUNT_NOT_KNOWN, entry_of(caller))
         return caller

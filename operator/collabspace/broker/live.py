@@ -52,6 +52,19 @@ class Cluster:
         """The dataset and the uid of the namespace that asks, read side by side."""
         return await asyncio.gather(self.dataset(namespace, name), self.namespace_uid(asking))
 
+    async def uid_of(self, plural: str, namespace: str, name: str) -> str | None:
+        """uid of the object of ours that bears this name now, whether it can be read or not; None: there is none."""
+        found = await self._find(API, namespace, plural, name)
+        return None if found is None else str(found["metadata"]["uid"])
+
+    async def every(self, plural: str) -> list[Object]:
+        """All objects of a kind of ours, of all namespaces. Complete, or Undecided is raised."""
+        try:
+            listed = await self.kube.list(f"{API}/{plural}")
+        except KubeError as error:
+            raise _undecided(error) from error
+        return list(listed["items"])
+
     async def get(self, path: str) -> Object | None:
         try:
             return await self.kube.get(path)

@@ -77,7 +77,7 @@ class Publishing:
                 "DatasetReplaced",
                 "the SharedDataset was deleted and made again; push again to the new one",
             )
-        _check_contract(dataset, manifest)
+        check_contract(dataset, manifest)
         meta = dataset.metadata
         entry = entry_of(caller).but(
             owner=meta.namespace, dataset=meta.name, dataset_uid=meta.uid, generation=meta.generation
@@ -92,7 +92,8 @@ def owner_of(dataset: SharedDataset) -> Owner:
     return Owner(meta.uid, meta.uid, OwnerKind.DATASET, meta.namespace, meta.name, policy)
 
 
-def _check_contract(dataset: SharedDataset, manifest: Manifest) -> None:
+def check_contract(dataset: SharedDataset, manifest: Manifest) -> None:
+    """Raises Refused when the version is not of the dataset's format or has another target."""
     spec = dataset.spec
     if manifest.format != spec.format:
         raise invalid(

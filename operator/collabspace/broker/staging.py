@@ -74,6 +74,18 @@ class Staging:
         """Forgets what is left of an upload."""
         shutil.rmtree(self._folder(owner, digest), ignore_errors=True)
 
+    def discard_stale(self, owner: str, under_way: set[str], before: float) -> int:
+        """Forgets uploads outside `under_way` (digests) that nothing was added to since `before`: bytes that freed."""
+        folder = self._root / checked_owner(owner) / UPLOADS
+        freed = 0
+        for upload in list(folder.iterdir()) if folder.is_dir() else []:
+            found = [path.lstat() for path in (upload, *upload.iterdir())] if upload.is_dir() else [upload.lstat()]
+            if f"sha256:{upload.name}" in under_way or max(at.st_mtime for at in found) >= before:
+                continue
+            freed += sum(at.st_size for at in found if stat.S_ISREG(at.st_mode))
+            shutil.rmtree(upload, ignore_errors=True)
+        return freed
+
     def free_bytes(self) -> int:
         return shutil.disk_usage(self._root).free
 

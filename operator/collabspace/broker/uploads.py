@@ -85,6 +85,15 @@ class Uploads:
         """Hashes of the blobs that uploads under way count on."""
         return {sha256 for upload in self._open.values() if upload.target.uid == storage for sha256 in upload.blobs}
 
+    def digests(self, storage: str) -> set[str]:
+        """What the uploads under way will be."""
+        return {upload.digest for upload in self._open.values() if upload.target.uid == storage}
+
+    def drop(self, storage: str) -> None:
+        """The object is gone: uploads for it end."""
+        for upload in [upload for upload in self._open.values() if upload.target.uid == storage]:
+            del self._open[upload.id]
+
     async def missing(self, upload: Upload) -> list[str]:
         """Hashes of the blobs that the store lacks, in the manifest's order."""
 

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "wait": ("tasks", "wait", "Block until a task has ended or a condition holds."),
     "report": ("report_command", "report", "Show what a finished task measured."),
     "ledger": ("ledger", "ledger", "See and verify the record of every use of data."),
+    "admin": ("admin", "admin", "Look after what is stored, as an admin of the cluster."),
     "version": ("version", "version", "Print the release."),
 }
 

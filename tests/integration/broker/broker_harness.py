@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,14 @@ class BrokerProcess:
                 except httpx.TransportError:
                     assert time.monotonic() < deadline, self.log.read_text()[-4000:]
                 threading.Event().wait(0.05)
+
+
+def awaited(holds: Callable[[], Any], what: str, seconds: float = 60.0) -> None:
+    """Returns once it holds. Blocks: call it in a thread."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, what
+        threading.Event().wait(0.05)
 
 
 @dataclass

@@ -1,6 +1,8 @@
 """A broker process against the shared control plane, a world to build teams in, and one published dataset."""
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -31,23 +33,24 @@ def unguarded(cluster: LocalCluster) -> Iterator[None]:
             for body in installation.manifests():
                 if body["kind"] == "ValidatingAdmissionPolicyBinding":
                     await admin.delete(f"{POLICY_BINDINGS}/{body['metadata']['name']}")
-            async with asyncio.timeout(60):
-                while not await _forbidden_job_is_accepted(admin):
-                    await asyncio.sleep(0.2)
+
+    async def is_unguarded() -> bool:
+        path = f"/apis/batch/v1/namespaces/{names.SYSTEM_NAMESPACE}/jobs"
+        async with KubeClient(config.load(cluster.kubeconfig)) as admin:
+            try:
+                await admin.create(path, installation.FORBIDDEN_JOB, {"dryRun": "All"})
+            except KubeError:
+                return False
+            return True
 
     with asyncio.Runner() as runner:
         runner.run(take_away())
+        deadline = time.monotonic() + 60
+        while not runner.run(is_unguarded()):
+            assert time.monotonic() < deadline, "the policies go on without their bindings"
+            threading.Event().wait(0.2)
     yield
     cluster.install()
-
-
-async def _forbidden_job_is_accepted(admin: KubeClient) -> bool:
-    job = installation.FORBIDDEN_JOB
-    try:
-        await admin.create(f"/apis/batch/v1/namespaces/{names.SYSTEM_NAMESPACE}/jobs", job, {"dryRun": "All"})
-    except KubeError:
-        return False
-    return True
 
 
 @pytest.fixture(scope="session")

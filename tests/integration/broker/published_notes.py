@@ -5,6 +5,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from broker_harness import BrokerProcess, World, corpus
 
 from collabspace.api import names
@@ -56,3 +57,11 @@ async def prepared(world: World, owner: str, folder: Path) -> Published:
         split=SplitRule(),
     )
     return Published(owner, uid, done.manifest, folder / "ready")
+
+
+def kubeconfig_of_nobody(real: Path, target: Path) -> Path:
+    """The same credential for a port where no API server listens."""
+    config = yaml.safe_load(real.read_text())
+    config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{free_port()}"
+    target.write_text(yaml.safe_dump(config))
+    return target

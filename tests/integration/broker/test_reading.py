@@ -8,9 +8,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 from broker_harness import MARKER, BrokerProcess, Pin, World, contents, log_events
-from published_notes import Published, free_port, prepared
+from published_notes import Published, free_port, kubeconfig_of_nobody, prepared
 
 from collabspace.api import names
 from collabspace.client.client import BrokerClient
@@ -201,14 +200,6 @@ async def test_bytes_that_changed_in_the_store_are_not_taken_for_the_version(
     assert not (tmp_path / "got" / file.path).exists() and not (tmp_path / "got" / "manifest.json").exists()
 
 
-def kubeconfig_of_nobody(real: Path, target: Path) -> Path:
-    """The same credential for a port where no API server listens."""
-    config = yaml.safe_load(real.read_text())
-    config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{free_port()}"
-    target.write_text(yaml.safe_dump(config))
-    return target
-
-
 async def test_a_broker_that_cannot_ask_the_api_server_says_neither_yes_nor_no(
     make_broker: Callable[..., BrokerProcess], broker: BrokerProcess, published: Published, world: World, tmp_path: Path
 ) -> None:
@@ -243,7 +234,7 @@ async def test_the_log_holds_events_and_no_token_no_data_and_no_path(
         await asyncio.to_thread(http.get, f"/{MARKER}")
     events = log_events(broker.log)
     text = broker.log.read_text()
-    assert any(event["event"] == "request" and event["route"] == "/v1/sessions" for event in events)
+    assert any(event["message"] == "request" and event["route"] == "/v1/sessions" for event in events)
     assert MARKER not in text
     assert token not in text and token.split(".")[2] not in text and token.split(".")[1] not in text
     assert all(file.path not in text for file in published.manifest.files)

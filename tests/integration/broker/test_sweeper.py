@@ -1,0 +1,185 @@
+"""What deleted objects left behind goes, on record; what anybody can still ask for stays, whatever else fails."""
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from broker_harness import DATASETS, TASKS, BrokerProcess, Pin, Pod, World, awaited, log_events, raw_manifest, written
+from published_notes import Published, kubeconfig_of_nobody, pushed
+
+from collabspace.api import names
+from collabspace.client.errors import AccessRefused
+
+RESULT = {"metrics.json": b"{}", "DONE": b""}
+STATE = {"state.json": b'{"step": 1}', "COMPLETE": b""}
+DAY = 24 * 3600
+
+
+@pytest.fixture(scope="module")
+def quick(make_broker: Callable[..., BrokerProcess]) -> BrokerProcess:
+    """A broker that sweeps all the time."""
+    return make_broker(COLLABSPACE_BROKER_SWEEP_SECONDS="0.2")
+
+
+@pytest.fixture
+async def notes(world: World, quick: BrokerProcess, tmp_path: Path) -> Published:
+    return await pushed(world, quick, tmp_path / "notes")
+
+
+async def trained(world: World, broker: BrokerProcess, notes: Published, folder: Path) -> Pod:
+    """A task of the owner with one result and one checkpoint."""
+    pod = await world.trainer(notes.owner, [Pin(notes.owner, notes.uid, notes.digest)])
+    with broker.client(await pod.token()) as client:
+        kept = raw_manifest(pod.task.uid, STATE, "Checkpoint")
+        source = written(folder / "state", STATE)
+        await asyncio.to_thread(client.publish_checkpoint, pod.task, 1, "a" * 64, 1, source, kept)
+        manifest = raw_manifest(pod.task.uid, RESULT)
+        await asyncio.to_thread(client.publish_result, pod.task, 1, written(folder / "result", RESULT), manifest)
+    return pod
+
+
+def removed(broker: BrokerProcess, column: str, uid: str) -> list[dict[str, Any]]:
+    return broker.rows(f"event = 'Removed' AND {column} = ?", uid)
+
+
+async def test_results_and_checkpoints_go_with_their_task_and_that_is_on_record(
+    world: World, quick: BrokerProcess, notes: Published, tmp_path: Path
+) -> None:
+    pod = await trained(world, quick, notes, tmp_path)
+    stays = await world.trainer(notes.owner, [Pin(notes.owner, notes.uid, notes.digest)], task="stays")
+    manifest = raw_manifest(stays.task.uid, RESULT)
+    with quick.client(await stays.token()) as client:
+        await asyncio.to_thread(client.publish_result, stays.task, 1, tmp_path / "result", manifest)
+    assert (quick.store / pod.task.uid).is_dir()
+    await world.deleted(f"{TASKS.format(notes.owner)}/ner")
+    await asyncio.to_thread(awaited, lambda: not (quick.store / pod.task.uid).exists(), "the task's bytes stay")
+    (record,) = removed(quick, "task_uid", pod.task.uid)
+    assert (record["reason"], record["task"], record["account"]) == ("TaskDeleted", "ner", names.BROKER_ACCOUNT)
+    assert record["bytes"] == len(b"{}") + len(STATE["state.json"])
+    assert (quick.store / stays.task.uid / "versions").is_dir() and (quick.store / notes.uid / "versions").is_dir()
+    swept = [event for event in log_events(quick.log) if event["message"] == "swept"]
+    assert {"TaskDeleted": 1}.items() <= swept[-1].items()
+
+
+async def test_a_task_that_succeeded_keeps_its_result_and_not_its_checkpoints(
+    world: World, quick: BrokerProcess, notes: Published, tmp_path: Path
+) -> None:
+    pod = await trained(world, quick, notes, tmp_path)
+    condition = {
+        "type": "Succeeded",
+        "status": "True",
+        "reason": "Completed",
+        "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+        "observedGeneration": 1,
+    }
+    status = f"{TASKS.format(notes.owner)}/ner/status"
+    await world.admin.merge(status, {"status": {"conditions": [condition]}})
+    await asyncio.to_thread(awaited, lambda: removed(quick, "task_uid", pod.task.uid), "no checkpoint is swept")
+    awaited(lambda: len(list((quick.store / pod.task.uid / "versions").iterdir())) == 1, "its manifest stays")
+    (record,) = removed(quick, "task_uid", pod.task.uid)
+    assert (record["reason"], record["bytes"]) == ("TaskSucceeded", len(STATE["state.json"]))
+    with quick.client(await world.token(notes.owner, names.READER_ACCOUNT)) as client:
+        assert await asyncio.to_thread(client.result_file, notes.owner, "ner", "metrics.json") == b"{}"
+
+
+async def test_versions_go_with_a_dataset_whose_policy_was_delete_and_stay_with_any_other(
+    world: World, quick: BrokerProcess, notes: Published, tmp_path: Path
+) -> None:
+    kept = await pushed(world, quick, tmp_path / "kept")
+    await world.admin.merge(f"{DATASETS.format(notes.owner)}/notes", {"spec": {"deletionPolicy": "Delete"}})
+    await asyncio.to_thread(awaited, lambda: "Delete" in policies(quick).get(notes.uid, ""), "the policy is not seen")
+    for data in (kept, notes):
+        await world.deleted(f"{DATASETS.format(data.owner)}/notes")
+    await asyncio.to_thread(awaited, lambda: not (quick.store / notes.uid).exists(), "its versions stay")
+    (record,) = removed(quick, "dataset_uid", notes.uid)
+    assert (record["reason"], record["owner"], record["bytes"]) == ("DatasetDeleted", notes.owner, notes.manifest.size)
+    assert (quick.store / kept.uid / "versions").is_dir() and removed(quick, "dataset_uid", kept.uid) == []
+
+
+def policies(broker: BrokerProcess) -> dict[str, str]:
+    """What the broker remembers, read straight from its file."""
+    with sqlite3.connect(f"file:{broker.ledger}?mode=ro", uri=True) as connection:
+        found = {row[0]: row[1] or "" for row in connection.execute("SELECT storage, deletion_policy FROM owners")}
+    connection.close()
+    return found
+
+
+async def test_a_list_that_fails_removes_nothing(
+    world: World, make_broker: Callable[..., BrokerProcess], tmp_path: Path
+) -> None:
+    broker = make_broker()
+    notes = await pushed(world, broker, tmp_path / "notes")
+    pod = await trained(world, broker, notes, tmp_path)
+    broker.stop()
+    await world.deleted(f"{TASKS.format(notes.owner)}/ner")
+    real = broker.environment["COLLABSPACE_KUBECONFIG"]
+    broker.environment |= {
+        "COLLABSPACE_KUBECONFIG": str(kubeconfig_of_nobody(Path(real), tmp_path / "kubeconfig")),
+        "COLLABSPACE_BROKER_SWEEP_SECONDS": "0.2",
+    }
+    broker.start()
+
+    def postponed() -> int:
+        return sum(event["message"] == "sweep-postponed" for event in log_events(broker.log))
+
+    await asyncio.to_thread(awaited, lambda: postponed() >= 3, "nothing is postponed")
+    assert (broker.store / pod.task.uid / "versions").is_dir() and removed(broker, "task_uid", pod.task.uid) == []
+    broker.stop()
+    broker.environment["COLLABSPACE_KUBECONFIG"] = real
+    broker.start()
+    await asyncio.to_thread(awaited, lambda: not (broker.store / pod.task.uid).exists(), "it is never swept")
+
+
+async def test_uploads_that_were_given_up_go_after_a_day_and_younger_ones_stay(
+    world: World, make_broker: Callable[..., BrokerProcess], tmp_path: Path
+) -> None:
+    broker = make_broker(COLLABSPACE_BROKER_SWEEP_SECONDS="0.2")
+    notes = await pushed(world, broker, tmp_path / "notes")
+    broker.stop()
+    old, young = "0" * 64, "1" * 64
+    parts, blobs = broker.store / notes.uid / "uploads", broker.store / notes.uid / "blobs"
+    for name in (old, young):
+        (parts / name).mkdir(parents=True)
+        (parts / name / name).write_bytes(b"half")
+        (blobs / name).write_bytes(b"whole, and in no version")
+    before = time.time() - DAY - 60
+    for path in (parts / old / old, parts / old, blobs / old, *blobs.iterdir()):
+        if young not in str(path):
+            os.utime(path, (before, before))
+    broker.start()
+    await asyncio.to_thread(awaited, lambda: len(removed(broker, "dataset_uid", notes.uid)) == 2, "nothing is swept")
+    awaited(lambda: not (blobs / old).exists(), "the blob stays")
+    assert not (parts / old).exists() and (parts / young / young).exists() and (blobs / young).exists()
+    assert {record["reason"] for record in removed(broker, "dataset_uid", notes.uid)} == {"UploadStale", "Unreferenced"}
+    assert all((blobs / file.sha256).exists() for file in notes.manifest.files), "a version's blobs are old and stay"
+
+
+async def test_a_store_that_is_not_mounted_is_not_an_empty_one(
+    world: World, make_broker: Callable[..., BrokerProcess], tmp_path: Path
+) -> None:
+    broker = make_broker(COLLABSPACE_BROKER_SWEEP_SECONDS="0.2")
+    notes = await pushed(world, broker, tmp_path / "notes")
+    pod = await trained(world, broker, notes, tmp_path)
+    away = broker.store.with_name("away")
+    broker.store.rename(away)
+    broker.store.mkdir()
+    await world.deleted(f"{TASKS.format(notes.owner)}/ner")
+
+    def postponed() -> int:
+        return sum(event["message"] == "sweep-postponed" for event in log_events(broker.log))
+
+    before = postponed()
+    await asyncio.to_thread(awaited, lambda: postponed() >= before + 3, "nothing is postponed")
+    assert removed(broker, "task_uid", pod.task.uid) == []
+    broker.store.rmdir()
+    away.rename(broker.store)
+    await asyncio.to_thread(awaited, lambda: not (broker.store / pod.task.uid).exists(), "it is never swept")
+    token = await world.token(notes.owner, names.READER_ACCOUNT)
+    with broker.client(token) as client, pytest.raises(AccessRefused):
+        await asyncio.to_thread(client.result, notes.owner, "ner")
