@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import Any
 
+from collabspace.api.run import Progress
 from collabspace.api.task import CollabTask, TaskMetric
 from collabspace.cli import attempts
 from collabspace.cli.glyphs import progress_bar, sparkline
@@ -82,7 +83,8 @@ def live_row(
     done = percent(task, feed)
     cells: list[Cell] = [task.metadata.namespace] if everywhere else []
     cells += [task.metadata.name, _state(task), reason_of(task)]
-    cells += ["" if done is None else progress_bar(done, bar), losses(feed, line)]
+    cells += ["" if done is None else progress_bar(done, bar)]
+    cells.append(losses(feed, line) if state_of(task) in (State.RUNNING, State.SUCCEEDED) else "")
     return tuple(cells)
 
 
@@ -95,9 +97,16 @@ def percent(task: CollabTask, feed: AttemptFeed | None = None) -> int | None:
     """How much is done: all of a succeeded task, the broker's figure of a running one; None when nobody knows."""
     if state_of(task) is State.SUCCEEDED:
         return 100
-    if feed is not None and feed.progress is not None and not has_ended(task):
-        return feed.progress.percent
+    live = counted(feed)
+    if live is not None and state_of(task) is State.RUNNING:
+        return live.percent
     return task.status.progress.percent if task.status.progress else None
+
+
+def counted(feed: AttemptFeed | None) -> Progress | None:
+    """The live figure, once steps are counted: an attempt that still reads its checkpoint is not at step 0."""
+    live = feed.progress if feed is not None else None
+    return live if live is not None and live.total_steps and (live.step or live.stage == "Train") else None
 
 
 def losses(feed: AttemptFeed | None, width: int = 32) -> str:
@@ -128,7 +137,8 @@ def live_line(task: CollabTask, feed: AttemptFeed | None) -> str:
     done = percent(task, feed)
     if done is not None and state_of(task) in (State.RUNNING, State.SUCCEEDED):
         parts.append(f"{done} %")
-    if feed is not None and feed.progress is not None and feed.progress.loss and not has_ended(task):
+    running = state_of(task) is State.RUNNING
+    if running and feed is not None and feed.progress is not None and feed.progress.loss:
         parts.append(f"loss {feed.progress.loss}")
     if has_ended(task) and headline(task):
         parts.append(headline(task))
@@ -223,7 +233,7 @@ def metric_rows(metrics: Iterable[TaskMetric]) -> list[tuple[Cell, ...]]:
 def resumed_from(task: CollabTask, feed: AttemptFeed | None) -> int | None:
     """Where the running attempt took up; None when it began anew, also because a checkpoint was found broken."""
     step = attempts.resumed_from(task, attempts.count(task)) if state_of(task) is State.RUNNING else None
-    live = feed.progress if feed is not None else None
+    live = counted(feed)
     return None if step is None or (live is not None and live.step < step) else step
 
 
@@ -231,7 +241,9 @@ def progress_line(task: CollabTask, feed: AttemptFeed | None, done: int) -> str:
     """`█████░░░░░  50 %  step 20 of 40  loss ▇▅▃ 0.31  (Train)`; the numbers of steps come with the live figure."""
     parts = [progress_bar(done)]
     if feed is not None and feed.progress is not None:
-        parts += [f"step {feed.progress.step} of {feed.progress.total_steps}", f"({feed.progress.stage})"]
+        live = counted(feed)
+        parts += [f"step {live.step} of {live.total_steps}"] if live is not None else []
+        parts.append(f"({feed.progress.stage})")
         if losses(feed):
             parts.append(f"loss {losses(feed)}")
     elif task.status.progress:

@@ -79,6 +79,24 @@ def test_the_live_figure_of_the_broker_is_newer_than_the_status() -> None:
     assert task_rows.percent(a_task(reason="GrantMissing")) is None
 
 
+def test_an_attempt_that_reads_its_checkpoint_is_not_said_to_be_at_step_0() -> None:
+    known = {"percent": 40, "step": 16, "totalSteps": 40, "lastUpdateTime": "2026-11-22T11:59:00Z"}
+    running = a_task(reason="Training", status={"progress": known})
+    for live in (
+        feed(0, stage="Resume"),
+        AttemptFeed(task_uid="u", attempt=2, progress=Progress(step=0, total_steps=0)),
+    ):
+        assert task_rows.percent(running, live) == 40
+        assert "step 0" not in task_rows.progress_line(running, live, 40)
+    assert task_rows.percent(running, feed(0)) == 0
+
+
+def test_a_task_that_waits_shows_no_loss_of_an_attempt_that_is_over() -> None:
+    waiting = a_task(reason="RetryBackoff")
+    assert "loss" not in task_rows.live_line(waiting, feed(20))
+    assert task_rows.live_row(waiting, feed(20))[-1] == ""
+
+
 @pytest.mark.parametrize("everywhere", [False, True])
 def test_a_row_has_a_cell_for_each_header(everywhere: bool) -> None:
     task = a_task(reason="Training")
