@@ -1,6 +1,9 @@
 """The trainer as in a pod: only the environment, and the broker as the only door."""
 
+import json
 import signal
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ def store(tmp_path: Path) -> Store:
     return Store(canonical, made.manifest, TOKEN)
 
 
-def in_pod(command: Command, url: str, store: Store, **training: Any) -> None:
+def in_pod(command: Command, url: str, store: Store, execution: dict[str, Any] | None = None, **training: Any) -> None:
     """Sets the environment as the operator does."""
     dataset = {"name": "ward", "owner": "a/ward", "uid": "d1", "digest": store.manifest.digest, "role": "Train"}
     run = RunDocument.model_validate(
@@ -38,7 +41,7 @@ def in_pod(command: Command, url: str, store: Store, **training: Any) -> None:
                 "datasets": [dataset],
                 **training,
             },
-            "execution": {"attempt": 2},
+            "execution": {"attempt": 2, **(execution or {})},
         }
     )
     token = command.folder / "token"
@@ -103,6 +106,74 @@ def test_sigterm_while_waiting_for_the_broker_ends_with_51(command: Command, sto
         finished = command.finish(process)
     assert finished.code == 51
     assert finished.end.reason == "PreemptedUnsaved"
+
+
+NETWORK = {"method": "NeuralNetwork", "parameters": {"epochs": 60, "batchSize": 32}}
+
+
+def at(stage: str) -> Callable[[Store], bool]:
+    return lambda store: any(told["stage"] == stage for told in store.progress)
+
+
+def started(folder: Path, url: str, store: Store, **execution: Any) -> tuple[Command, "subprocess.Popen[str]"]:
+    folder.mkdir()
+    command = Command(folder)
+    in_pod(command, url, store, execution, **NETWORK)
+    store.progress.clear()
+    return command, command.start()
+
+
+def test_a_pod_that_must_leave_leaves_a_checkpoint_from_which_the_next_goes_on(tmp_path: Path, store: Store) -> None:
+    with serving(store) as url:
+        command, process = started(tmp_path / "first", url, store, attempt=1)
+        assert store.wait_for(at("Train"))
+        process.send_signal(signal.SIGTERM)
+        first = command.finish(process)
+        assert first.code == 50, first
+        assert first.end.checkpoint is not None
+        assert first.end.save_seconds > 0
+        assert [entry.digest for entry in store.checkpoints] == [first.end.checkpoint.digest]
+        assert store.ends[-1]["checkpoint"]["step"] == first.end.step
+
+        command, process = started(tmp_path / "second", url, store, attempt=2)
+        assert store.wait_for(at("Prepare"))
+        process.send_signal(signal.SIGTERM)  # while there is nothing of its own to save
+        second = command.finish(process)
+        assert second.code == 50, second
+        assert second.end.checkpoint == first.end.checkpoint
+
+        command, process = started(tmp_path / "third", url, store, attempt=3, microBatchSize=16)
+        third = command.finish(process)
+    assert third.code == 0, third.errors
+    assert third.decisions("resume") == [first.end.checkpoint.step]
+    assert third.end.step == third.end.total_steps > first.end.step
+    notes = json.loads(report_of(store))["notes"]
+    assert any("bitEqualResume: false" in note for note in notes)
+    beats = [told["beat"] for told in store.progress]
+    assert beats == sorted(set(beats))
+    assert all(told["stallSeconds"] >= 120 for told in store.progress)
+
+
+def report_of(store: Store) -> bytes:
+    assert store.result is not None
+    return bytes(store.blobs[next(file.sha256 for file in store.result.files if file.path == "metrics.json")])
+
+
+def test_training_goes_on_while_the_broker_is_away(tmp_path: Path, store: Store) -> None:
+    with serving(store) as url:
+        command, process = started(tmp_path / "first", url, store, checkpointSeconds=1)
+        assert store.wait_for(at("Train"))
+        store.away = True
+        read = ""
+        assert process.stdout is not None
+        while '"Evaluate"' not in read:
+            line = process.stdout.readline()
+            assert line, read
+            read += line
+        store.away = False
+        finished = command.finish(process, read)
+    assert finished.code == 0, finished.errors
+    assert finished.end.step == finished.end.total_steps
 
 
 def test_a_pod_without_its_environment_ends_with_10(command: Command) -> None:

@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 from collabspace.api.manifest import Manifest
 from collabspace.api.run import CheckpointReference, Execution
 from collabspace.client.errors import BrokerError, BrokerUnavailable
+from collabspace.client.protocol import Checkpoint
 from collabspace.client.transport import PATIENCE_SECONDS
 from collabspace_trainer.course import Course
 from collabspace_trainer.errors import BrokenCheckpointError, DivergedError
@@ -73,6 +74,7 @@ class Checkpoints:
         self._execution = execution
         self._stop = stop
         self._events = events
+        self._known: list[Checkpoint] = []
         self._training: Training | None = None
         self._next = math.inf
         self._saved: tuple[object, ...] = ()
@@ -95,7 +97,7 @@ class Checkpoints:
         if self._remote is None or not self._execution.resume:
             return
         try:
-            known = self._remote.newest(self._stop.requested, PATIENCE_SECONDS)
+            known = self._known = self._remote.newest(self._stop.requested, PATIENCE_SECONDS)
         except BrokerUnavailable:
             raise
         except BrokerError as error:
@@ -208,12 +210,13 @@ class Checkpoints:
     def _candidates(self) -> Iterator[Path]:
         """Newest first: what lies here, then what the broker has, fetched one after the other."""
         yield from reversed(self._kept())
-        if self._remote is None or self.complete is None:
+        remote = self._remote
+        if remote is None:
             return
-        for checkpoint in self._remote.newest(self._stop.requested, PATIENCE_SECONDS):
+        for checkpoint in self._known:
             folder = self._new(checkpoint.step)
             try:
-                self._remote.fetch(checkpoint, folder, self._stop.requested, PATIENCE_SECONDS)
+                remote.fetch(checkpoint, folder, self._stop.requested, PATIENCE_SECONDS)
             except BrokerUnavailable:
                 raise
             except BrokerError as error:
