@@ -112,8 +112,11 @@ def _after_attempts(facts: Facts) -> Advice:
 
 
 def _log_of_newest(facts: Facts) -> tuple[str, ...]:
-    number = attempts.count(facts.task)
-    return (f"logs {_place(facts.task)}" + (f" --attempt {number}" if number else ""),)
+    """The log of the newest attempt, unless its pod was taken away."""
+    last = attempts.newest(facts.task)
+    if last is None:
+        return (f"logs {_place(facts.task)}",)
+    return () if last.outcome == "Interrupted" else (f"logs {_place(facts.task)} --attempt {last.number}",)
 
 
 def _watch_next_attempt(facts: Facts) -> Advice:
@@ -216,6 +219,7 @@ ADVICE: dict[Reason, Callable[[Facts], Advice]] = {
     Reason.NO_PROGRESS: _watch_next_attempt,
     Reason.TRAINING: _watch,
     Reason.STARTING: _watch,
+    Reason.STOPPING: _watch,
     Reason.CONFIRMING: _watch,
     Reason.QUOTA_RESERVED: _watch,
     Reason.COMPLETED: _read_report,

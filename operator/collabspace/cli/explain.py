@@ -8,6 +8,7 @@ from collabspace.api.conditions import Reason
 from collabspace.api.task import CollabTask
 from collabspace.cli import attempts
 from collabspace.cli.advice import ADVICE, LONG_SECONDS, next_commands, wrong_settings
+from collabspace.cli.output import span
 from collabspace.cli.task_facts import Facts
 from collabspace.cli.task_state import (
     State,
@@ -21,6 +22,7 @@ from collabspace.cli.task_state import (
     state_of,
     steps,
 )
+from collabspace.core import retry
 
 GENERAL_COMMAND = re.compile(r"(?::|; see) kubectl collab .*$")
 
@@ -66,8 +68,22 @@ def _meaning(reason: Reason | None, facts: Facts) -> str:
         return f"The operator has not looked at it for {facts.age} s: it may not be running."
     if reason is Reason.TEAM_NOT_READY and wrong_settings(facts):
         return "A setting of the team cannot be read, so none of its tasks can start. An admin sets it again."
+    if reason is Reason.RETRY_BACKOFF:
+        return _next_attempt(facts)
     # The command with its names filled in follows: the general one, with placeholders, would only repeat it.
     return GENERAL_COMMAND.sub(".", reason.help) if reason in ADVICE else reason.help
+
+
+def _next_attempt(facts: Facts) -> str:
+    begins = retry.ready_at(facts.task.status, facts.task.metadata.uid)
+    seconds = int((begins - facts.now).total_seconds()) if begins else 0
+    when = f"in {span(seconds)} (at {begins:%H:%M:%S} UTC)" if begins and seconds > 0 else "now"
+    number = attempts.count(facts.task) + 1
+    last = attempts.newest(facts.task)
+    how = (
+        "was stopped from outside" if last and last.outcome == "Interrupted" else "failed in a way that another may not"
+    )
+    return f"The newest attempt {how}. Attempt {number} starts by itself {when}."
 
 
 def _attempts(task: CollabTask) -> list[str]:

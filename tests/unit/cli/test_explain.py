@@ -224,6 +224,15 @@ def test_a_task_between_two_attempts_says_how_they_ended_and_how_many_are_left()
     assert as_text(found).index("Attempts:") < as_text(found).index("Numbers:")
 
 
+def test_the_moment_of_the_next_attempt_is_told() -> None:
+    crashed = Attempt(**FAILED | {"reason": "UserError", "endTime": "2026-11-22T11:59:58Z"})
+    task = after("RetryBackoff")
+    task = task.model_copy(update={"status": task.status.model_copy(update={"attempts": [crashed]})})
+    said = answer(facts(task)).meaning
+    assert re.search(r"Attempt 2 starts by itself in ([6-9]|10)s \(at 12:00:(0[6-9]|10) UTC\)", said), said
+    assert answer(facts(task, now=NOW + dt.timedelta(minutes=1))).meaning.endswith("Attempt 2 starts by itself now.")
+
+
 @pytest.mark.parametrize(
     ("reason", "spec", "words"),
     [
