@@ -51,7 +51,7 @@ def due(
         return Watchfulness((Reason.DEADLINE_EXCEEDED, words))
     if spec.suspend:
         return Watchfulness((Reason.SUSPENDED, "spec.suspend is true"))
-    looks = [left] if left is not None and running_since(before) is not None else []
+    looks = [left] if left is not None and (job.ready or running_since(before) is not None) else []
     progress = record.progress if record is not None else None
     # A trainer that counts no beats says nothing about standing still.
     if job.ready and progress is not None and progress.beat > 0 and still_seconds is not None:

@@ -174,14 +174,15 @@ class FakeBroker:
     def attempt(self, uid: str, number: int = 1, **facts: Any) -> None:
         self._tell(self.attempts, (uid, number), {"taskUid": uid, "attempt": number, **facts})
 
-    def committed(self, uid: str, result: str, size: int = 2048) -> None:
-        """The broker holds this result of the first attempt."""
-        self.attempt(uid, result={"digest": result, "records": 1, "bytes": size, "created": True})
+    def committed(self, uid: str, result: str, size: int = 2048, number: int = 1) -> None:
+        """The broker holds this result of the attempt."""
+        self.attempt(uid, number, result={"digest": result, "records": 1, "bytes": size, "created": True})
 
-    def await_usage(self, uid: str) -> Object:
+    def await_usage(self, uid: str, number: int = 1) -> Object:
+        key = f"{uid}/{number}"
         with self._change:
-            assert self._change.wait_for(lambda: f"{uid}/1" in self.usage, timeout=WAIT_SECONDS)
-            return self.usage[f"{uid}/1"]
+            assert self._change.wait_for(lambda: key in self.usage, timeout=WAIT_SECONDS)
+            return self.usage[key]
 
     def _tell(self, place: dict[Any, Object], key: Any, value: Object) -> None:
         with self._change:
@@ -262,6 +263,18 @@ async def until(
         raise AssertionError(f"{path}/{name} is not as wanted: {json.dumps(last, indent=1)[-4000:]}") from None
 
 
+async def gone(client: KubeClient, path: str, name: str, seconds: float = WAIT_SECONDS) -> None:
+    """Returns once there is no such object."""
+    only = {"fieldSelector": f"metadata.name={name}"}
+    async with asyncio.timeout(seconds):
+        listing = await client.list(path, only)
+        while listing["items"]:
+            async for event in client.watch(path, listing["metadata"]["resourceVersion"], only):
+                if event["type"] == "DELETED":
+                    return
+            listing = await client.list(path, only)
+
+
 def conditions(item: Object) -> dict[str, Object]:
     return {each["type"]: each for each in item.get("status", {}).get("conditions", ())}
 
@@ -269,6 +282,11 @@ def conditions(item: Object) -> dict[str, Object]:
 def condition(item: Object, kind: str) -> tuple[str, str]:
     found = conditions(item).get(kind, {"status": "", "reason": ""})
     return found["status"], found["reason"]
+
+
+def story(item: Object) -> list[tuple[str, str]]:
+    """Outcome and reason of each attempt, in order."""
+    return [(each["outcome"], each["reason"]) for each in item["status"]["attempts"]]
 
 
 def reason(item: Object) -> str:
@@ -336,25 +354,33 @@ class Teams:
     async def until_reason(self, namespace: str, name: str, wanted: str, seconds: float = WAIT_SECONDS) -> Object:
         return await self.until_task(namespace, name, lambda item: reason(item) == wanted, seconds)
 
-    async def pod(self, namespace: str, task: str) -> Object:
-        """The task's pod, as the Job controller made it."""
-        selector = {"labelSelector": f"{names.TASK_LABEL}={task}"}
+    async def pod(
+        self, namespace: str, task: str, attempt: int = 1, good: Callable[[Object], bool] = lambda _: True
+    ) -> Object:
+        """The pod of the task's attempt, as the Job controller made it, once `good` holds for it."""
+        selector = {"labelSelector": f"{names.TASK_LABEL}={task},{names.ATTEMPT_LABEL}={attempt}"}
         async with asyncio.timeout(WAIT_SECONDS):
             while True:
                 listing = await self.admin.list(PODS.format(namespace), selector)
-                if listing["items"]:
-                    return listing["items"][0]
+                found = [pod for pod in listing["items"] if good(pod)]
+                if found:
+                    return found[0]
                 version = listing["metadata"]["resourceVersion"]
                 async for event in self.admin.watch(PODS.format(namespace), version, selector, 10):
-                    if event["type"] == "ADDED":
+                    if event["type"] in ("ADDED", "MODIFIED") and good(event["object"]):
                         return event["object"]
 
-    async def run_pod(self, namespace: str, task: str) -> None:
+    async def leaving_pod(self, namespace: str, task: str, attempt: int = 1) -> Object:
+        """The same once it was told to go, as a kubelet sees it before it sends SIGTERM."""
+        return await self.pod(namespace, task, attempt, lambda pod: "deletionTimestamp" in pod["metadata"])
+
+    async def run_pod(self, namespace: str, task: str, attempt: int = 1) -> None:
         """The pod is running and ready."""
         now = clock.rfc3339(clock.now())
         await self._pod_status(
             namespace,
             task,
+            attempt,
             {
                 "phase": "Running",
                 "startTime": now,
@@ -363,13 +389,16 @@ class Teams:
             },
         )
 
-    async def end_pod(self, namespace: str, task: str, code: int = 0, why: str = "", message: str = "") -> None:
+    async def end_pod(
+        self, namespace: str, task: str, code: int = 0, why: str = "", message: str = "", attempt: int = 1
+    ) -> None:
         """The pod's container ended with this exit code and termination message."""
         now = clock.rfc3339(clock.now())
         ended = {"exitCode": code, "reason": why or ("Completed" if code == 0 else "Error"), "finishedAt": now}
         await self._pod_status(
             namespace,
             task,
+            attempt,
             {
                 "phase": "Succeeded" if code == 0 else "Failed",
                 "startTime": now,
@@ -378,8 +407,8 @@ class Teams:
             },
         )
 
-    async def _pod_status(self, namespace: str, task: str, status: Object) -> None:
-        name = (await self.pod(namespace, task))["metadata"]["name"]
+    async def _pod_status(self, namespace: str, task: str, attempt: int, status: Object) -> None:
+        name = (await self.pod(namespace, task, attempt))["metadata"]["name"]
         await self.admin.merge(f"{PODS.format(namespace)}/{name}/status", {"status": status})
 
     async def remove(self) -> None:

@@ -13,6 +13,7 @@ from operator_harness import (
     digest,
     end_record,
     reason,
+    story,
 )
 
 from collabspace.kube.client import KubeClient
@@ -58,21 +59,21 @@ async def test_a_result_other_than_the_claimed_one_is_no_success(teams: Teams, b
 
 
 @pytest.mark.parametrize(
-    ("code", "why", "wanted"),
+    ("code", "wanted"),
     [
-        (20, "", "DataError"),
-        (30, "", "OutOfMemory"),
-        (137, "OOMKilled", "OutOfMemory"),
-        (137, "", "Interrupted"),
-        (60, "", "GateNotMet"),
-        (70, "", "UserError"),
+        (10, "InvalidSpec"),
+        (20, "DataError"),
+        (60, "GateNotMet"),
+        (61, "Diverged"),
+        (62, "BudgetSpent"),
+        (127, "UserError"),
     ],
 )
-async def test_an_attempt_that_ends_badly_stalls_the_task_with_its_true_reason(
-    teams: Teams, code: int, why: str, wanted: str
+async def test_an_end_that_another_try_would_only_repeat_stalls_the_task_with_its_true_reason(
+    teams: Teams, code: int, wanted: str
 ) -> None:
     team, _ = await start(teams)
-    await teams.end_pod(team, "task", code=code, why=why, message=end_record(None, code, message="because"))
+    await teams.end_pod(team, "task", code=code, message=end_record(None, code, message="because"))
     ended = await teams.until_reason(team, "task", wanted)
     assert condition(ended, "Stalled") == ("True", wanted)
     assert condition(ended, "Succeeded") == ("False", wanted)
@@ -83,11 +84,12 @@ async def test_an_attempt_that_ends_badly_stalls_the_task_with_its_true_reason(
 async def test_hostile_last_words_never_reach_the_status(teams: Teams) -> None:
     team, _ = await start(teams)
     await teams.end_pod(team, "task", code=1, message="patient Miller, HIV positive " * 60)
-    ended = await teams.until_reason(team, "task", "UserError")
+    ended = await teams.until_reason(team, "task", "RetryBackoff")
+    assert story(ended) == [("Failed", "UserError")]
     assert "Miller" not in json.dumps(ended["status"])
 
 
-async def test_a_job_deleted_under_a_running_task_ends_it_and_frees_the_quota_when_the_pod_is_gone(
+async def test_a_job_deleted_under_a_running_task_is_made_again_only_when_its_pod_is_gone(
     teams: Teams, admin: KubeClient
 ) -> None:
     team = await teams.ready(gpus="1")
@@ -97,13 +99,15 @@ async def test_a_job_deleted_under_a_running_task_ends_it_and_frees_the_quota_wh
     await teams.task(team, "second", gpu=1)
     await teams.until_reason(team, "second", "WaitingForQuota")
     await admin.delete(f"{JOBS.format(team)}/first-1")
-    ended = await teams.until_reason(team, "first", "Interrupted")
-    assert condition(ended, "Stalled") == ("True", "Interrupted")
-    # The pod still stops on its node: what it holds is not free yet.
+    pod = await teams.leaving_pod(team, "first")
+    # The pod still stops on its node: what it holds is not free yet, and no other may stand beside it.
     assert reason(await admin.get(f"{TASKS.format(team)}/second")) == "WaitingForQuota"
-    pod = await teams.pod(team, "first")
+    assert [each["metadata"]["name"] for each in (await admin.list(JOBS.format(team)))["items"]] == []
     await admin.delete(f"/api/v1/namespaces/{team}/pods/{pod['metadata']['name']}", grace_seconds=0)
-    await teams.until_reason(team, "second", "Starting")
+    # The older task has its place back.
+    again = await teams.until_task(team, "first", lambda item: len(item["status"]["attempts"]) == 2)
+    assert story(again)[0] == ("Interrupted", "Interrupted")
+    assert again["status"]["failedAttempts"] == 0
 
 
 async def test_a_deleted_task_leaves_nothing_and_its_quota_serves_the_next(teams: Teams, admin: KubeClient) -> None:
