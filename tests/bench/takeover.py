@@ -8,6 +8,7 @@ leader still wrote, by the API server's audit log. Runs on a control plane of it
 
 import argparse
 import asyncio
+import math
 import os
 import random
 import shutil
@@ -19,6 +20,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration" / "operator"))
@@ -91,13 +93,14 @@ async def bench() -> AsyncIterator[Bench]:
 
 
 async def takeovers(at: Bench, kills: int, freezes: int) -> None:
-    """Both kinds in turn, at random moments of the renewal."""
+    """Both kinds in turn, at random moments of the renewal; interrupted, it reports what it has."""
+    rounds = [kind for pair in zip_longest(["kill"] * kills, ["freeze"] * freezes) for kind in pair if kind]
     pair = Pair(at.replica("one"), at.replica("two"))
     late_writes = exits = 0
     times: dict[str, list[float]] = {"kill": [], "freeze": []}
     since = at.cluster.audit_log.stat().st_size
     try:
-        for kind in ["kill"] * kills + ["freeze"] * freezes:
+        for kind in rounds:
             leader, _ = await asyncio.to_thread(pair.roles)
             identity = leader.identity
             await asyncio.sleep(random.uniform(0, 2.5))
@@ -118,20 +121,22 @@ async def takeovers(at: Bench, kills: int, freezes: int) -> None:
                 found = writes(at.cluster.audit_log, since)
                 late_writes += sum(write.process == identity and write.received > thawed for write in found)
             print(f"{kind:7}{times[kind][-1]:6.1f} s", flush=True)
-        wrong = out_of_turn(writes(at.cluster.audit_log, since))
     finally:
         pair.end()
-    print("\ntakeover      n    p50    p99    max   (s, to the successor's first Job)")
-    for kind, taken in times.items():
-        if taken:
-            print(f"{kind:10}{len(taken):5}{statistics.median(taken):7.1f}{percentile(taken):7.1f}{max(taken):7.1f}")
-    print(f"thawed leaders that ended: {exits} of {freezes}; their writes after the thaw: {late_writes}")
-    print(f"writes by a process that did not hold the Lease: {len(wrong)}", *wrong, sep="\n  ")
+        wrong = out_of_turn(writes(at.cluster.audit_log, since))
+        print("\ntakeover      n    p50    p99    max   (s, to the successor's first Job)")
+        for kind, taken in times.items():
+            if taken:
+                print(
+                    f"{kind:10}{len(taken):5}{statistics.median(taken):7.1f}{percentile(taken):7.1f}{max(taken):7.1f}"
+                )
+        print(f"thawed leaders that ended: {exits}; their writes after the thaw: {late_writes}")
+        print(f"writes by a process that did not hold the Lease: {len(wrong)}", *wrong, sep="\n  ")
 
 
 def percentile(values: list[float]) -> float:
     """The 99th; of few values that is the largest."""
-    return sorted(values)[max(0, round(0.99 * len(values)) - 1)]
+    return sorted(values)[math.ceil(0.99 * len(values)) - 1]
 
 
 async def outage(at: Bench, seconds: float) -> None:
@@ -204,6 +209,9 @@ async def main() -> None:
     parser.add_argument("--outage", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--deaf", action="store_true")
     options = parser.parse_args()
+    this = asyncio.current_task()
+    assert this is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     print(f"load at the start: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     async with bench() as at:
         if options.kills or options.freezes:

@@ -28,7 +28,7 @@ class Leadership:
         self._holder: str | None = None
         self._reached: float | None = None
         health.words["process"] = lease.identity.name
-        self._become(False, "no answer from the API server yet")
+        self._become(False, "not a candidate yet")
 
     @property
     def leading(self) -> bool:
@@ -95,7 +95,9 @@ class Leadership:
         self._reached = None
         if self._gained.is_set() and self._lease.remaining() <= 0:
             log.error("the Lease could not be renewed in time: nothing is written until it is ours again")
-            self._become(False, "paused: the Lease could not be renewed")
+            self._become(False, "paused, the Lease could not be renewed in time")
+        elif not self.looked.is_set():
+            self._health.words["leadership"] = f"the Lease cannot be read or written ({error.status} {error.reason})"
 
     def _become(self, leading: bool, words: str) -> None:
         event, other = (self._gained, self._lost) if leading else (self._lost, self._gained)

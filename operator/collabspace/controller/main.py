@@ -37,7 +37,7 @@ from collabspace.kube.lease import Identity, Lease
 
 BEAT_SECONDS = 0.5
 DRAIN_SECONDS = 10.0
-LEASE_SECONDS = 3.0
+LEASE_SECONDS = 2.0
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{names.SYSTEM_NAMESPACE}/leases"
 # The Lease bears the name of the account that may take it.
 LEASE = names.OPERATOR_ACCOUNT

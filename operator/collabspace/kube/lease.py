@@ -23,8 +23,8 @@ class Terms:
     """In seconds. A holder renews every `renew` and is sure of the Lease for `duration - margin` after; candidates
     look every `retry`, so a takeover takes at most about duration + 2 retries."""
 
-    duration: int = 10
-    renew: float = 2.0
+    duration: int = 8
+    renew: float = 1.5
     retry: float = 1.0
     margin: float = 2.0
 

@@ -226,6 +226,7 @@ class FakeNode(threading.Thread):
                 # Some tests take the API server away.
                 with suppress(KubeError):
                     await admin.merge(f"{leases}/{self.node}", {"spec": self._now()})
+                    await self._report(admin)
             await admin.delete(f"/api/v1/nodes/{self.node}")
 
     async def _report(self, admin: KubeClient) -> None:

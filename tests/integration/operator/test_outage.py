@@ -57,12 +57,12 @@ async def test_an_operator_started_without_api_server_waits_for_it(
     try:
         await told.that("the Lease cannot be read or written")
         status, words = operator.probe("/readyz")
-        assert (status, "no answer from the API server yet" in words) == (503, True)
+        assert (status, "leadership: the Lease cannot be read or written (0 Unreachable)" in words) == (503, True)
         assert operator.running()
     finally:
         await asyncio.to_thread(cluster.start, APISERVER)
     await starting
-    await teams.until_reason(team, "task", "Starting")
+    await teams.until_reason(team, "task", "Starting", 60)
 
 
 async def test_a_frozen_api_server_is_outlived_and_nothing_is_written_without_the_lease(

@@ -31,6 +31,11 @@ async def test_probes_answer_and_metrics_count_by_team_and_never_by_task(
     await teams.until_reason(team, "unmistakable", "Starting")
     assert operator.probe("/livez") == (200, "ok\n")
     assert operator.probe("/readyz") == (200, "ok\n")
+    words = operator.probe("/readyz?verbose")[1]
+    for line in ("loop: last beat", "caches: filled", "leadership: leading as tested:", "broker: answers", "watches: "):
+        assert f"\n{line}" in words
+    assert operator.metric("collabspace_leader") == 1
+    assert operator.metric("collabspace_loop_lag_seconds") < 5
     assert operator.probe("/else")[0] == 404
     assert operator.metric(f'collabspace_gpu_quota{{team="{team}"}}') == 3
     assert operator.metric(f'collabspace_gpu_allocated{{team="{team}"}}') == 2
