@@ -8,7 +8,7 @@ DATA ?=
 BASE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup binaries demo down test compute-lane cluster-lane lint types layers generate check-generated unit integration trainer e2e clean
+.PHONY: help setup binaries demo down test compute-lane cluster-lane lint types layers generate check-generated unit integration trainer e2e bench clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,10 @@ trainer: setup ## Real training of small models
 
 e2e: binaries ## Every folder of examples/, from start to end
 	$(BIN)/pytest tests/e2e
+
+bench: binaries ## Measure burst of tasks, access decisions and stream (2-3 minutes on an idle machine)
+	$(BIN)/python tests/bench/burst.py
+	$(BIN)/python tests/bench/broker.py
 
 clean: ## Remove the virtual environment and caches of tools
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info
