@@ -25,6 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration" / "operator"))
 
+import operator_harness
 from api_proxy import ApiProxy
 from operator_harness import GROUPS, IDENTITY, JOBS, FakeBroker, FakeNode, Teams, until
 from replica_harness import Pair, Replica, out_of_turn, writes
@@ -209,6 +210,7 @@ async def main() -> None:
     parser.add_argument("--outage", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--deaf", action="store_true")
     options = parser.parse_args()
+    operator_harness.START_SECONDS = LIMIT_SECONDS
     this = asyncio.current_task()
     assert this is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)

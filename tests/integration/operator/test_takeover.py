@@ -45,6 +45,7 @@ async def test_the_standby_is_warm_and_takes_over_from_a_killed_leader(
     assert standby.probe("/readyz") == (200, "ok\n")
     assert standby.words("leadership") == f"standing by, {leader.identity} leads"
     assert standby.words("caches") == "filled"
+    assert standby.metric("collabspace_leader") == 0
     team = await teams.ready()
     await teams.task(team, "before")
     await teams.until_reason(team, "before", "Starting")

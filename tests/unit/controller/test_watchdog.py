@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -39,6 +40,29 @@ def test_it_ends_even_when_nobody_reads_its_log() -> None:
     fill = "os.set_blocking(2, False)\ntry:\n    while True: os.write(2, b'x' * 65536)\nexcept BlockingIOError: pass\n"
     with run(fill + "os.set_blocking(2, True)", subprocess.PIPE) as process:
         assert process.wait(30) == 1
+
+
+BEATING = """
+import threading, time
+from collabspace.controller.probes import Health, Watchdog
+health = Health()
+Watchdog(health, 0.5).start()
+print("started", flush=True)
+while True:
+    health.beat = time.monotonic()
+    threading.Event().wait(0.01)
+"""
+
+
+def test_a_process_that_was_frozen_as_a_whole_goes_on() -> None:
+    with subprocess.Popen([sys.executable, "-c", BEATING], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"started\n"
+        process.send_signal(signal.SIGSTOP)
+        for number in (signal.SIGCONT, signal.SIGKILL):
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(1)
+            process.send_signal(number)
 
 
 async def test_a_loop_that_beats_is_left_alone() -> None:
