@@ -58,7 +58,8 @@ def resumed_from(task: CollabTask, number: int) -> int | None:
 
 def ended_line(attempt: Attempt) -> str:
     """`attempt 1 failed: OutOfMemory (exit code 30): peak 3 GiB`."""
-    code = f" (exit code {attempt.exit_code})" if attempt.exit_code is not None else ""
+    said = f"exit code {attempt.exit_code}"
+    code = f" ({said})" if attempt.exit_code is not None and not attempt.message.startswith(said) else ""
     message = f": {plain(attempt.message)}" if attempt.message else ""
     return f"attempt {attempt.number} {attempt.outcome.lower() or 'ended'}: {attempt.reason}{code}{message}"
 

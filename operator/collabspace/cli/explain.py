@@ -96,7 +96,9 @@ def _attempts(task: CollabTask) -> list[str]:
             lines.append(attempts.begun_line(task, each))
         if each.end_time or each.outcome != "Running":
             lines.append(attempts.ended_line(each))
-    return [*lines, f"counted as failed: {task.status.failed_attempts} of at most {task.spec.max_attempts}"]
+    if not has_ended(task) or reason_of(task) == Reason.ATTEMPTS_EXHAUSTED:
+        lines.append(f"counted as failed: {task.status.failed_attempts} of at most {task.spec.max_attempts}")
+    return lines
 
 
 def _numbers(facts: Facts) -> list[str]:

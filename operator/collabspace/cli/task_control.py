@@ -132,6 +132,7 @@ def _agreed(task: CollabTask) -> bool:
     except click.Abort:
         if sys.stdin.isatty():
             raise
+        click.echo(err=True)
         raise CommandError("cancel asks before it deletes, and nobody answers", "To agree beforehand: --yes.") from None
 
 

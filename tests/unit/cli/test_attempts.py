@@ -75,3 +75,8 @@ def test_the_step_taken_up_from_is_said_unless_the_live_figure_is_below_it() -> 
 def test_words_of_a_trainer_cannot_steer_the_terminal() -> None:
     line = attempts.ended_line(task_with(FIRST | {"message": "a\x1b[31mb\nc"}).status.attempts[0])
     assert line == "attempt 1 failed: OutOfMemory (exit code 30): a [31mb c"
+
+
+def test_an_exit_code_is_said_once() -> None:
+    task = task_with(FIRST | {"message": "exit code 30: peak 3 GiB"})
+    assert attempts.ended_line(task.status.attempts[0]) == "attempt 1 failed: OutOfMemory: exit code 30: peak 3 GiB"
