@@ -10,7 +10,7 @@ import pytest
 from trainer_runs import Command, Finished, document, notes, table
 
 RISK = [{"name": "ward"}]
-NETWORK = {"epochs": 40, "batchSize": 32, "dropout": "0.2", "earlyStoppingPatience": 50}
+NETWORK = {"epochs": 25, "batchSize": 32, "dropout": "0.2", "earlyStoppingPatience": 50}
 WEIGHTS = "model/model.safetensors"
 
 
@@ -38,23 +38,15 @@ def attempt(
     command = Command(folder / f"attempt{number}")
     command.folder.mkdir(parents=True)
     process = command.start_local(run, {"ward": data}, target=target, checkpoints=folder / "checkpoints")
-    read = terminate(process, stage, pause) if stage else ""
-    return command.finish(process, read)
-
-
-def terminate(process: "subprocess.Popen[str]", stage: str, pause: float) -> str:
     read = ""
-    assert process.stdout is not None
-    while f'"{stage}"' not in read:
-        line = process.stdout.readline()
-        assert line, read
-        read += line
-    try:
-        process.wait(pause)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGTERM)
-        process.send_signal(signal.SIGTERM)
-    return read
+    if stage:
+        read = command.read_until(process, f'"{stage}"')
+        try:
+            process.wait(pause)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
+    return command.finish(process, read)
 
 
 def network_attempt(folder: Path, data: Path, stage: str | None = None, pause: float = 0, **run: Any) -> Finished:
@@ -84,7 +76,7 @@ def test_five_signals_at_random_moments_change_no_bit(tmp_path: Path, ward: Path
 def test_an_encoder_goes_on_in_mid_epoch_to_the_bit(tmp_path: Path) -> None:
     data = notes(tmp_path / "ward", 1, 60)
     parameters = {
-        "epochs": 40,
+        "epochs": 20,
         "hiddenSize": 16,
         "layers": 1,
         "maxLength": 16,

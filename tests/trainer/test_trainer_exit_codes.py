@@ -1,6 +1,7 @@
 """Every way a run can end, provoked in a real process: the code, the reason, and a message without data."""
 
 import json
+import resource
 import signal
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from trainer_runs import Command, document, notes, table
 
 from collabspace.api.run import MAX_TERMINATION_BYTES, TERMINATION_LOG_VARIABLE, CheckpointReference, EndRecord, Metric
 from collabspace_trainer import exits
+from collabspace_trainer.methods.halving import halved_if_short
 
 RISK = [{"name": "ward"}]
 TARGET = "outcome:Class"
@@ -113,12 +115,7 @@ def test_an_occupied_result_folder_is_refused_before_any_work(command: Command) 
 def test_sigterm_in_training_ends_with_51(command: Command) -> None:
     run = document("Tabular", "NeuralNetwork", RISK, parameters={"epochs": 1000})
     process = command.start_local(run, {"ward": table(command.folder / "ward", 1)}, target=TARGET)
-    read = ""
-    assert process.stdout is not None
-    while '"Train"' not in read:
-        line = process.stdout.readline()
-        assert line, process.stderr
-        read += line
+    read = command.read_until(process, '"Train"')
     process.send_signal(signal.SIGTERM)
     finished = command.finish(process, read)
     assert finished.code == 51
@@ -173,6 +170,37 @@ def test_a_limit_of_steps_is_a_good_end(command: Command) -> None:
     finished = command.run_local(run, {"ward": table(command.folder / "ward", 1)}, target=TARGET)
     assert finished.code == 0
     assert finished.end.step == 7
+
+
+def test_memory_that_runs_out_in_a_step_ends_with_30_and_names_half_the_batch(command: Command) -> None:
+    large = {"batchSize": 4096, "hiddenUnits": 4096, "epochs": 1000}  # 64 MiB for each activation
+    run = document("Tabular", "NeuralNetwork", RISK, parameters=large)
+    process = command.start_local(run, {"ward": table(command.folder / "ward", 1, rows=6000)}, target=TARGET)
+    read = command.read_until(process, '"Train"')
+    status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    used = 1024 * next(int(line.split()[1]) for line in status if line.startswith("VmSize"))
+    resource.prlimit(process.pid, resource.RLIMIT_AS, (used - (100 << 20), resource.RLIM_INFINITY))
+    finished = command.finish(process, read)
+    assert finished.code == 30, finished
+    assert finished.end.reason == "OutOfMemory"
+    assert finished.end.suggested_micro_batch == 2048
+    assert finished.end.peak_memory_bytes > 0
+
+
+def test_evaluation_that_runs_out_of_memory_halves_its_batch_once() -> None:
+    def predict(size: int) -> int:
+        tried.append(size)
+        if size > room:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        return size
+
+    tried: list[int] = []
+    room = 16
+    assert halved_if_short(predict, 32) == 16
+    room = 8
+    with pytest.raises(RuntimeError):
+        halved_if_short(predict, 32)
+    assert tried == [32, 16, 32, 16]
 
 
 def test_a_broken_library_ends_with_70_and_its_text_stays_inside(command: Command) -> None:

@@ -164,12 +164,7 @@ def test_training_goes_on_while_the_broker_is_away(tmp_path: Path, store: Store)
         command, process = started(tmp_path / "first", url, store, checkpointSeconds=1)
         assert store.wait_for(at("Train"))
         store.away = True
-        read = ""
-        assert process.stdout is not None
-        while '"Evaluate"' not in read:
-            line = process.stdout.readline()
-            assert line, read
-            read += line
+        read = command.read_until(process, '"Evaluate"')
         store.away = False
         finished = command.finish(process, read)
     assert finished.code == 0, finished.errors

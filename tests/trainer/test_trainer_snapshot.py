@@ -150,6 +150,7 @@ BROKEN: dict[str, Change] = {
     "an unknown field": lambda folder: rewrite(folder, state={"run": "rm"}),
     "another training": lambda folder: rewrite(folder, state={"identity": "b" * 64}),
     "a later epoch": lambda folder: rewrite(folder, state={"epoch": 4}),
+    "an early end": lambda folder: rewrite(folder, state={"finished": True}),
     "other hyperparameters": lambda folder: rewrite(folder, state={"hyperparameters": []}),
     "a loss that is no number": lambda folder: rewrite(folder, state={"recent": [float("nan")]}),
     "a random state beyond its table": lambda folder: rewrite(folder, state={"numpy": NUMPY}),

@@ -145,6 +145,16 @@ class Command:
         options += [f"--checkpoints={checkpoints}"] if checkpoints else []
         return self.start("--run", str(file), *options, "--out", str(self.out))
 
+    def read_until(self, process: "subprocess.Popen[str]", text: str) -> str:
+        """What the run has said when the text comes, for `finish`."""
+        read = ""
+        assert process.stdout is not None
+        while text not in read:
+            line = process.stdout.readline()
+            assert line, read
+            read += line
+        return read
+
     def finish(self, process: "subprocess.Popen[str]", read_already: str = "") -> Finished:
         try:
             output, errors = process.communicate(timeout=TIMEOUT_SECONDS)

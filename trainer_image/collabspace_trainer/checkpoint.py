@@ -3,6 +3,7 @@
 Whoever reads one believes nothing: it went through other hands, and a wrong byte would train on unnoticed.
 """
 
+import errno
 import json
 import math
 import os
@@ -65,7 +66,6 @@ class State(Frozen):
     position: int = Field(ge=0)
     finished: bool
     stopped: Stopped
-    rate_scale: float = Field(alias="rateScale", gt=0, le=1)
     rollbacks: int = Field(ge=0, le=1)
     recent: list[float] = Field(max_length=1_000_000)
     curve: list[dict[str, int | float]] = Field(max_length=10_000)
@@ -93,11 +93,14 @@ class Checkpoint:
 
 
 def write(checkpoint: Checkpoint, folder: Path) -> None:
-    """Writes the folder, which must not exist. Until COMPLETE is there, nobody takes it for a checkpoint."""
+    """Writes the folder, which must not exist; without COMPLETE nobody takes it for a checkpoint. Raises OSError."""
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_file(checkpoint.tensors, partial / TENSORS)
+    try:
+        save_file(checkpoint.tensors, partial / TENSORS)
+    except SafetensorError as error:  # what the disk said is in its text alone
+        raise OSError(errno.EIO, TENSORS) from error
     state = checkpoint.state.model_dump(by_alias=True)
     (partial / STATE).write_text(json.dumps(state))
     for name in (TENSORS, STATE):

@@ -36,7 +36,6 @@ GROWTH = 3
 """A checkpoint is this much larger than one from before the first step: optimizers remember up to two numbers each."""
 CAUTION = 1.5
 """How much longer than measured a save and an upload may take in the last minute."""
-RATE_AFTER_DIVERGENCE = 0.1
 Place = RemoteCheckpoints | Literal["Folder", "Nowhere"]
 """At the broker, in the run's very folder, or nowhere: then they serve to come back from a divergence alone."""
 
@@ -80,7 +79,7 @@ class Checkpoints:
         self._saved: tuple[object, ...] = ()
         self._bytes = 0
         self._save_seconds = 0.0
-        self._bytes_per_second = ASSUMED_BYTES_PER_SECOND
+        self._bytes_per_second: float | None = None
         self._upload: threading.Thread | None = None
         self._uploaded: Path | None = None
         self._abandoned = threading.Event()
@@ -90,7 +89,7 @@ class Checkpoints:
     @property
     def save_seconds(self) -> float:
         """What the last save and its upload took, or would have taken."""
-        return self._save_seconds + (self._bytes / self._bytes_per_second if self._remote else 0.0)
+        return self._save_seconds + self._upload_seconds
 
     def look(self) -> None:
         """Asks the broker what it has, so that a run that must leave early knows. Raises BrokerUnavailable."""
@@ -145,7 +144,6 @@ class Checkpoints:
         else:
             raise error
         training.course.rollbacks = 1
-        training.course.rate_scale = RATE_AFTER_DIVERGENCE
         told = f"diverged at step {diverged}; back at step {training.course.step} with a tenth of the learning rate"
         self._events.note(told)
         training.course.notes.append(f"training {told}")
@@ -153,7 +151,8 @@ class Checkpoints:
     def leave(self) -> CheckpointReference | None:
         """After SIGTERM: the state is saved where it outlives the pod if the grace allows. The newest that does."""
         training = self._training
-        if training is not None and training.course.step > 0:
+        lasting = self._durable or self._remote is not None
+        if lasting and training is not None and training.course.step > 0:
             cost = CAUTION * self.save_seconds
             self._await_upload(self._stop.grace_left - cost)
             if not self._uploading and self._stop.grace_left >= cost:
@@ -258,7 +257,7 @@ class Checkpoints:
 
     @property
     def _upload_seconds(self) -> float:
-        return self._bytes / self._bytes_per_second if self._remote else 0.0
+        return self._bytes / (self._bytes_per_second or ASSUMED_BYTES_PER_SECOND) if self._remote else 0.0
 
     def _send(self) -> None:
         """Sends the newest of the folder, unless the broker has it."""
@@ -278,8 +277,10 @@ class Checkpoints:
             reason = error.reason if isinstance(error, BrokerError) else type(error).__name__
             self._events.note(f"checkpoint of step {step} did not reach the broker: {reason}")
             return
-        self._bytes_per_second = self._bytes / max(time.monotonic() - started, 0.001)
-        self._events.saved(step, self._save_seconds, time.monotonic() - started)
+        seconds = max(time.monotonic() - started, 0.001)
+        # The best so far: one that waited for a broker that was away says nothing of how long the next will take.
+        self._bytes_per_second = max(self._bytes_per_second or 0.0, self._bytes / seconds)
+        self._events.saved(step, self._save_seconds, seconds)
 
     def _await_upload(self, seconds: float) -> None:
         if self._upload is not None and seconds > 0:

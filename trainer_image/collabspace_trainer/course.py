@@ -5,12 +5,14 @@ from typing import Literal
 
 Stopped = Literal["", "EarlyStopping", "StepLimit", "BudgetSpent"]
 
+RATE_AFTER_DIVERGENCE = 0.1
+
 
 @dataclass
 class Course:
     """`position` counts the batches done in the epoch, `recent` holds the losses since the last point of the curve.
 
-    `rate_scale` is a part of the learning rate that a divergence left over; `finished` says that the weights are final.
+    `finished` says that training has ended, for the reason in `stopped` or because all steps are done.
     """
 
     step: int = 0
@@ -21,12 +23,16 @@ class Course:
     position: int = 0
     finished: bool = False
     stopped: Stopped = ""
-    rate_scale: float = 1.0
     rollbacks: int = 0
     recent: list[float] = field(default_factory=list)
     curve: list[dict[str, int | float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """Of this attempt, for the reader of the report."""
+
+    @property
+    def rate_scale(self) -> float:
+        """Part of the learning rate that a divergence left over."""
+        return RATE_AFTER_DIVERGENCE if self.rollbacks else 1.0
 
     @property
     def losses(self) -> list[float]:

@@ -69,7 +69,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         self.keeper.weights = parts["best"] or None
         self.keeper.best, self.keeper.since = state.best, state.since
-        for name in ("step", "epoch", "position", "finished", "stopped", "rate_scale", "rollbacks"):
+        for name in ("step", "epoch", "position", "finished", "stopped", "rollbacks"):
             setattr(self.course, name, getattr(state, name))
         self.course.recent, self.course.curve = list(state.recent), [dict(point) for point in state.curve]
         self.bit_equal = state.bit_equal and state.circumstances == self.circumstances and self.on_cpu
@@ -80,6 +80,8 @@ class Training:
         whole = state.epoch * self.batches_per_epoch + state.position
         if state.step != whole or state.step > self.course.total_steps or state.position > self.batches_per_epoch:
             raise BrokenCheckpointError("step, epoch and position do not agree")
+        if state.finished and not state.stopped and state.step < self.course.total_steps:
+            raise BrokenCheckpointError("it claims to be finished before the last step")
 
     @property
     def on_cpu(self) -> bool:
@@ -98,7 +100,6 @@ class Training:
             position=course.position,
             finished=course.finished,
             stopped=course.stopped,
-            rate_scale=course.rate_scale,
             rollbacks=course.rollbacks,
             recent=course.recent,
             curve=course.curve,
