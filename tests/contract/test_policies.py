@@ -66,8 +66,9 @@ def test_settings_and_accounts_are_all_that_a_team_has() -> None:
     made = {item["metadata"]["name"] for _, item in team_objects.contents("x", {})}
     guarded = set(LITERAL.findall(POLICIES["collabspace-team-objects"]["matchConditions"][0]["expression"]))
     assert guarded == made
-    secrets = set(LITERAL.findall(POLICIES["collabspace-account-secrets"]["matchConditions"][0]["expression"]))
-    assert secrets == set(team_objects.ACCOUNTS)
+    for name in ("collabspace-tokens", "collabspace-account-secrets"):
+        accounts = set(LITERAL.findall(POLICIES[name]["matchConditions"][0]["expression"]))
+        assert accounts == set(team_objects.ACCOUNTS)
 
 
 def test_the_image_that_the_operator_starts_by_itself_is_on_the_list() -> None:

@@ -1,7 +1,7 @@
 """A team with a trainer at work, and the people around it: each acts through kubectl with a credential of their own."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +72,14 @@ class Team:
     ann: Caller
     boss: Caller
     operator: Caller
-    made: list[str] = field(default_factory=list)
 
     @classmethod
     def make(cls, cluster: LocalCluster, name: str) -> "Team":
-        people = {person: cluster.user(f"{person}-{name}", namespace=name) for person in ("ann", "boss")}
         team = cls(
             name,
-            Caller(cluster, cluster.kubeconfig, name),
-            *(Caller(cluster, kubeconfig, name) for kubeconfig in people.values()),
+            admin=Caller(cluster, cluster.kubeconfig, name),
+            ann=Caller(cluster, cluster.user(f"ann-{name}", namespace=name), name),
+            boss=Caller(cluster, cluster.user(f"boss-{name}", namespace=name), name),
             operator=Caller(cluster, cluster.user(OPERATOR, OPERATOR_GROUPS), name),
         )
         broker = {names.BROKER_URL_KEY: "https://broker", names.BROKER_CA_KEY: "-"}
@@ -88,6 +87,8 @@ class Team:
         for _, item in [*team_objects.contents(name, broker), *team_objects.members(name, [f"ann-{name}"])]:
             team.admin.made(item)
         team.admin.did("create", "rolebinding", "boss", "--clusterrole=admin", f"--user=boss-{name}")
+        # Kubernetes removes what an owner that is not there left behind.
+        team.ann.made(task_body(TASK))
         return team
 
     def trainer(self, attempt: int = 1) -> str:
@@ -102,9 +103,10 @@ class Team:
 
     def job(self, attempt: int = 1) -> Object:
         """As the operator builds it."""
+        uid = self.ann.got("collabtask", TASK)["metadata"]["uid"]
         dataset = RunDataset(name="train", owner="other/table", uid="d", digest="sha256:" + "0" * 64, role=Role.TRAIN)
         run = RunDocument(
-            task=TaskReference(namespace=self.name, name=TASK, uid="6b2cf2d0-0000-4000-8000-000000000000"),
+            task=TaskReference(namespace=self.name, name=TASK, uid=uid),
             training=Training(task="Tabular", method="LogisticRegression", seed=0, parameters={}, datasets=[dataset]),
             execution=Execution(attempt=attempt),
         )

@@ -53,6 +53,7 @@ def test_acting_as_the_trainers_account_opens_nothing(team: Team) -> None:
 @pytest.mark.parametrize("account", [names.PUBLISHER_ACCOUNT, names.READER_ACCOUNT])
 def test_people_mint_the_tokens_that_are_for_people(team: Team, account: str) -> None:
     assert team.ann.did("create", "token", account, AUDIENCE, "--duration=10m").count(".") == 2
+    assert "at most 3600" in team.ann.refused("create", "token", account, AUDIENCE, "--duration=61m")
 
 
 @pytest.mark.parametrize("account", [names.TRAINER_ACCOUNT, names.READER_ACCOUNT])
