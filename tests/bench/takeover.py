@@ -30,8 +30,9 @@ from api_proxy import ApiProxy
 from operator_harness import GROUPS, IDENTITY, JOBS, FakeBroker, FakeNode, Teams, until
 from replica_harness import Pair, Replica, out_of_turn, writes
 
+from collabspace.controller.watches import patiently
 from collabspace.kube import clock, config
-from collabspace.kube.client import KubeClient
+from collabspace.kube.client import KubeClient, KubeError
 from collabspace.local import binaries
 from collabspace.local.cluster import LocalCluster
 from collabspace.local.state import Options
@@ -61,8 +62,15 @@ class Bench:
         """Submits a task and waits for its Job."""
         self.made += 1
         name = f"probe-{self.made}"
-        await self.teams.task(self.team, name)
+        await patiently("task", lambda: self._submit(name))
         await until(self.admin, JOBS.format(self.team), f"{name}-1", bool, LIMIT_SECONDS)
+
+    async def _submit(self, name: str) -> None:
+        try:
+            await self.teams.task(self.team, name)
+        except KubeError as error:
+            if error.reason != "AlreadyExists":  # an answer was lost
+                raise
 
     async def burst(self) -> None:
         """Gives the leader something to be in the midst of."""

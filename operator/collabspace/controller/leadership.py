@@ -24,7 +24,7 @@ class Leadership:
         self._lease = lease
         self._health = health
         self._gained, self._lost = asyncio.Event(), asyncio.Event()
-        self._led = False
+        self._led = self._failing = False
         self._holder: str | None = None
         self._reached: float | None = None
         health.words["process"] = lease.identity.name
@@ -74,6 +74,7 @@ class Leadership:
             log.warning("the Lease could not be released (%s %s); it runs out by itself", error.status, error.reason)
 
     def _heard(self, holder: str) -> None:
+        self._failing = False
         if self._reached is None:
             self._reached = asyncio.get_running_loop().time()
         if holder == self._lease.identity.name:
@@ -90,9 +91,9 @@ class Leadership:
         self.looked.set()
 
     def _unheard(self, error: KubeError) -> None:
-        if self._reached is not None or not self.looked.is_set():
+        if not self._failing:
             log.warning("the Lease cannot be read or written (%s %s)", error.status, error.reason)
-        self._reached = None
+        self._failing, self._reached = True, None
         if self._gained.is_set() and self._lease.remaining() <= 0:
             log.error("the Lease could not be renewed in time: nothing is written until it is ours again")
             self._become(False, "paused, the Lease could not be renewed in time")

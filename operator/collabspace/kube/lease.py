@@ -116,6 +116,8 @@ class Lease:
     async def release(self) -> None:
         """Gives it up, so that another takes it at once; no write may be under way. Raises KubeError."""
         self._sure_until = float("-inf")
+        # The answer to the last renewal may have been lost.
+        await self._look()
         record = self._sight.record
         if record is not None and record.holder == self.identity.name:
             await self._client.replace(self._path, self._body(record, holder="", duration=1))
