@@ -187,7 +187,7 @@ async def seen(at: Bench, path: str, wanted: int, good: Callable[[Object], bool]
             async for event in at.admin.watch(path.format(at.team), version):
                 item = event["object"]
                 version = item["metadata"]["resourceVersion"]
-                if item["metadata"]["name"].startswith("task-") and good(item):
+                if item["metadata"].get("name", "").startswith("task-") and good(item):
                     found.add(item["metadata"]["name"])
                 if len(found) >= wanted:
                     break

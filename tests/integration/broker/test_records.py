@@ -1,14 +1,17 @@
 """The ledger as owners read it, the feed and usage of the operator, and the broker's own health."""
 
 import asyncio
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from broker_harness import BrokerProcess, Pin, World
-from published_notes import Published, prepared
+from published_notes import Published, prepared, pushed
 
 from collabspace.api import names
 from collabspace.api.run import Progress
@@ -75,6 +78,91 @@ async def test_a_changed_record_is_found_by_its_owner_and_named(
     (chain,) = [chain for chain in bad.chains if not chain.ok]
     assert not bad.ok and chain.chain == data.uid
     assert chain.problem is not None and chain.problem.startswith("record 5:")
+
+
+def tampered(broker: BrokerProcess, *statements: str) -> None:
+    with closing(sqlite3.connect(broker.ledger, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+DEEDS = {
+    "edited": ("UPDATE access SET reason = 'Own' || position WHERE position = 3",),
+    "removed": ("DELETE FROM access WHERE position = 3",),
+    "swapped": tuple(
+        f"UPDATE access SET position = {new} WHERE position = {old}" for old, new in ((3, 0), (4, 3), (0, 4))
+    ),
+    "cut off": ("DELETE FROM access WHERE position >= 3",),
+}
+
+
+async def test_broker_and_offline_check_name_the_same_first_bad_record_whatever_was_done(
+    world: World, make_broker: Callable[..., BrokerProcess], tmp_path: Path
+) -> None:
+    broker = make_broker()
+    owner = await world.team()
+    data = await prepared(world, owner, tmp_path)
+    token = await world.token(owner, names.PUBLISHER_ACCOUNT)
+    with broker.client(token) as client, broker.client(await world.token(owner, names.READER_ACCOUNT)) as reader:
+        await asyncio.to_thread(client.push, data.target, data.manifest, data.folder)
+        for number in range(2):
+            await asyncio.to_thread(reader.fetch_dataset, owner, "notes", None, tmp_path / str(number))
+        with closing(sqlite3.connect(broker.ledger)) as live, closing(sqlite3.connect(tmp_path / "good.db")) as good:
+            live.backup(good)
+        for deed, statements in DEEDS.items():
+            tampered(broker, *statements)
+            with (
+                closing(sqlite3.connect(broker.ledger)) as live,
+                closing(sqlite3.connect(tmp_path / "copy.db")) as copy,
+            ):
+                live.backup(copy)
+            online = next(chain for chain in (await asyncio.to_thread(client.verify_ledger)).chains if not chain.ok)
+            offline = await asyncio.to_thread(verified, tmp_path / "copy.db")
+            assert online.problem is not None and online.problem.startswith("record 3: "), deed
+            assert offline == (1, f"{data.uid}: {online.records} records, {online.problem}"), deed
+            with (
+                closing(sqlite3.connect(broker.ledger)) as live,
+                closing(sqlite3.connect(tmp_path / "good.db")) as good,
+            ):
+                good.backup(live)
+        assert (await asyncio.to_thread(client.verify_ledger)).ok
+        assert await asyncio.to_thread(verified, tmp_path / "good.db") == (0, f"{data.uid}: 5 records, intact")
+
+
+def verified(copy: Path) -> tuple[int, str]:
+    """What the check without a broker says of a copy that holds one chain."""
+    command = [sys.executable, "-m", "collabspace.broker.verify", f"sqlite:///{copy}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout.strip()
+
+
+async def test_reading_that_a_killed_broker_left_open_is_closed_on_record_once_with_unknown_bytes(
+    world: World, make_broker: Callable[..., BrokerProcess], tmp_path: Path
+) -> None:
+    broker = make_broker()
+    published = await pushed(world, broker, tmp_path)
+    token = await world.token(published.owner, names.READER_ACCOUNT)
+
+    def open_session() -> None:
+        with broker.http(token) as http:
+            wish = {"namespace": published.owner, "name": "notes"}
+            assert http.post("/v1/sessions", json=wish).status_code == 201
+
+    await asyncio.to_thread(open_session)
+    for _ in range(2):
+        await asyncio.to_thread(broker.stop, signal.SIGKILL)
+        await asyncio.to_thread(broker.start)
+    _, opened, closed = broker.rows("chain = ?", published.uid)
+    assert (opened["event"], closed["event"], closed["reason"]) == ("Opened", "Closed", "BrokerRestarted")
+    assert (closed["session"], closed["bytes"]) == (opened["session"], None)
+    with broker.client(token) as client:
+        assert (await asyncio.to_thread(client.verify_ledger)).ok
+        page = await asyncio.to_thread(client.ledger_onward, 0, 2)
+        rest = await asyncio.to_thread(client.ledger_onward, page.next or 0, 2)
+        assert [record.event for record in page.records + rest.records] == ["Published", "Opened", "Closed"]
+    with broker.client(await world.token(names.SYSTEM_NAMESPACE, names.OPERATOR_ACCOUNT)) as client:
+        (feed,) = (await asyncio.to_thread(client.feed, "", 0)).datasets
+    assert (feed.reads, feed.bytes_read, feed.ledger_head) == (1, 0, closed["hash"])
 
 
 async def test_a_ledger_put_back_to_an_older_copy_is_found_by_the_head_in_the_datasets_status(
