@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--tasks", type=int, default=12)
     parser.add_argument("--kills", type=int, default=3, help="of each part, in each run")
     parser.add_argument("--deletions", type=int, default=2, help="tasks deleted in each run")
+    parser.add_argument("--evictions", type=int, default=2, help="pods of running attempts deleted in each run")
     parser.add_argument("--window", type=float, default=60.0, help="seconds over which faults are spread")
     parser.add_argument("--verbose", action="store_true", help="say each fault")
     parser.add_argument("--keep", type=Path, help="folder for the cluster's state; it is kept when something was wrong")
@@ -38,7 +39,7 @@ def perform(given: argparse.Namespace, home: Path) -> int:
         stage.open()
         print("seed  tasks  kills  deleted  attempts  overlaps  seconds  violations", flush=True)
         for seed in range(given.seed, given.seed + given.runs):
-            plan = Plan(seed, given.tasks, given.kills, given.deletions, given.window)
+            plan = Plan(seed, given.tasks, given.kills, given.deletions, given.window, given.evictions)
             found = stage.play(plan)
             new = [line for line in found.violations if line not in known]
             known |= set(found.violations)

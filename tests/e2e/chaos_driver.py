@@ -33,12 +33,14 @@ class Plan:
     kills_each: int
     deletions: int
     window: float
+    evictions: int = 0
     epochs: int = 60
 
 
 @dataclass(frozen=True)
 class Fault:
-    """At `moment` seconds `part` is killed, to be started again after `absence` seconds; or `task` is deleted."""
+    """At `moment` seconds `part` is killed, to be started again after `absence` seconds; `task` is deleted;
+    or, when neither is named, the pod of some running attempt is deleted."""
 
     moment: float
     part: str = ""
@@ -103,6 +105,7 @@ class Stage:
                 Fault(dice.uniform(0, plan.window), part, dice.uniform(0, LONGEST_ABSENCE))
                 for _ in range(plan.kills_each)
             ]
+        faults += [Fault(dice.uniform(0, plan.window)) for _ in range(plan.evictions)]
         begun = time.monotonic()
         self._perform(sorted(faults, key=lambda fault: fault.moment))
         self.observer.wait(self.observer.all_ended, END_SECONDS)
@@ -169,8 +172,10 @@ class Stage:
                 self._say(f"{now():6.1f} s  kill -9 {fault.part}")
                 self.cluster.kill(fault.part)
                 returns[fault.part] = now() + fault.absence
-            else:
+            elif any(fault.task):
                 self._delete(fault.task)
+            else:
+                self._evict()
         bring_back(float("inf"))
 
     def _delete(self, task: tuple[str, str]) -> None:
@@ -178,6 +183,15 @@ class Stage:
         self.observer.deleted.add(self._uid(task))
         namespace, name = task
         self._run([*self._kubectl, "delete", "collabtask", name, f"--namespace={namespace}", "--wait=false"])
+
+    def _evict(self) -> None:
+        """The task must go on in another attempt, or end if it was about to."""
+        running = [one for one in self.observer.processes() if one.end is None]
+        if running:
+            oldest = min(running, key=lambda one: one.start)
+            self._say(f"evict {oldest.namespace}/{oldest.pod}")
+            where = [oldest.pod, f"--namespace={oldest.namespace}", "--wait=false", "--ignore-not-found"]
+            self._run([*self._kubectl, "delete", "pod", *where])
 
     def _uid(self, task: tuple[str, str]) -> str:
         found = self.observer.uid(*task)
