@@ -38,7 +38,7 @@ def start(task: ObservedTask, world: TaskWorld, now: dt.datetime) -> TaskPlan:
         return over(task, attempt.between(task.status), *spent, now)
     if spec.suspend:
         return wait(task, {}, Reason.SUSPENDED, Reason.SUSPENDED.help, now)
-    deadline = _pending_deadline(task, spec)
+    deadline = _pending_deadline(task, spec, now)
     if deadline is not None and now >= deadline:
         return _too_late(task, spec, now)
     return sooner(_judge(task, spec, world, checked, now), until(deadline, now))
@@ -63,15 +63,17 @@ def _spent_up(spec: TaskSpec, before: TaskStatus) -> tuple[Reason, str] | None:
     return None
 
 
-def _pending_deadline(task: ObservedTask, spec: TaskSpec) -> dt.datetime | None:
+def _pending_deadline(task: ObservedTask, spec: TaskSpec, now: dt.datetime) -> dt.datetime | None:
     """When the wait for the first attempt has been too long: counted from creation, or from the last resume."""
     if spec.pending_deadline_seconds is None or has_started(task.status):
         return None
     admitted = status.find(ConditionType.ADMITTED, task.status.conditions)
-    since = task.meta.creation_timestamp
-    if admitted is not None and admitted.status == "False":
-        since = admitted.last_transition_time
-    return timestamp.parse(since) + dt.timedelta(seconds=spec.pending_deadline_seconds)
+    if admitted is None:
+        since = timestamp.parse(task.meta.creation_timestamp)
+    else:
+        # Unknown: it was suspended until now.
+        since = retry.moment(admitted.last_transition_time) or now if admitted.status == "False" else now
+    return since + dt.timedelta(seconds=spec.pending_deadline_seconds)
 
 
 def _too_late(task: ObservedTask, spec: TaskSpec, now: dt.datetime) -> TaskPlan:

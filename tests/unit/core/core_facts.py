@@ -72,7 +72,15 @@ CATALOGUE = Catalogue(
             description="x",
             format=DatasetFormat.TABULAR,
             metrics=["accuracy"],
-            methods=[Method(name="LogisticRegression", description="x", cost=1, parameters=[parameter("C")])],
+            methods=[
+                Method(name="LogisticRegression", description="x", cost=1, parameters=[parameter("C")]),
+                Method(
+                    name="NeuralNetwork",
+                    description="x",
+                    cost=2,
+                    parameters=[parameter("batchSize", "Integer", 16, minimum="1", maximum="4096")],
+                ),
+            ],
         ),
     ]
 )
