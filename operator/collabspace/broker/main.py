@@ -7,9 +7,11 @@ import uvicorn
 from prometheus_client import start_http_server
 
 from collabspace.broker.app import asgi
+from collabspace.broker.custody import all_owners
 from collabspace.broker.ledger import Ledger, LedgerUnavailableError
 from collabspace.broker.parts import Parts
 from collabspace.broker.settings import BrokerSettings, SettingsError, load, split_address
+from collabspace.broker.store import MARKER
 from collabspace.kube import config, logs
 from collabspace.kube.client import KubeClient
 
@@ -59,6 +61,12 @@ def _parts(settings: BrokerSettings) -> Parts:
         ledger = Ledger(settings.broker_ledger)
     except LedgerUnavailableError as error:
         raise SettingsError(f"COLLABSPACE_BROKER_LEDGER: the ledger cannot be opened or written ({error})") from error
+    held = all_owners(ledger)
+    if held and not (settings.broker_store / MARKER).exists():
+        raise SettingsError(
+            f"COLLABSPACE_BROKER_STORE: the folder is no store, but the ledger knows of {len(held)} owners of stored "
+            "data; mount the store's volume and start again"
+        )
     try:
         settings.broker_store.mkdir(parents=True, exist_ok=True)
     except OSError as error:

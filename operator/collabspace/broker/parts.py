@@ -114,7 +114,7 @@ class Parts:
 
     @cached_property
     def sessions(self) -> Sessions:
-        return Sessions(self.journal)
+        return Sessions(self.journal, self.settings.broker_grace_seconds)
 
     @cached_property
     def custody(self) -> Custody:

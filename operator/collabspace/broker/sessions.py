@@ -1,9 +1,9 @@
 """Access sessions: one decision, then a version's files ride on it until it is closed, idle or no longer true.
 
 While bytes flow the decision is made again every few seconds, and a stream whose decision no longer holds is cut.
-When nobody can say whether it holds (the API server is away), an open stream goes on for `GRACE_SECONDS` since it was
-last confirmed, so that a restart of the API server breaks nothing; then it is cut as well, and its reader is told to
-come back. No new file is begun on a decision that cannot be confirmed.
+When nobody can say whether it holds (the API server is away), an open stream goes on for `broker_grace_seconds` since
+it was last confirmed, so that a restart of the API server breaks nothing; then it is cut as well, and its reader is
+told to come back. No new file is begun on a decision that cannot be confirmed.
 """
 
 import asyncio
@@ -29,7 +29,6 @@ IDLE_SECONDS = 600.0
 # With the time that the reads of a decision take, less than the five seconds that are promised.
 RECHECK_SECONDS = 4.0
 RETRY_SECONDS = 1.0
-GRACE_SECONDS = 30.0
 MAX_PER_NAMESPACE = 512
 UNCONFIRMED = "Unconfirmed"
 Confirm = Callable[[], Awaitable[object]]
@@ -71,8 +70,9 @@ class Session:
 class Sessions:
     """Held in memory: after a restart clients open again, and the ledger gets a new decision."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, grace_seconds: float) -> None:
         self._journal = journal
+        self._grace = grace_seconds
         self._open: dict[str, Session] = {}
         self._owed: list[Entry] = []
 
@@ -174,7 +174,7 @@ class Sessions:
             except Exception as error:  # whatever fails here, no stream may flow on unwatched
                 if not isinstance(error, Refused):
                     logger.exception("watch-failed")
-                elif time.monotonic() - session.decided <= GRACE_SECONDS:
+                elif time.monotonic() - session.decided <= self._grace:
                     continue
                 await self._end_unconfirmed(session)
                 return

@@ -33,6 +33,9 @@ class BrokerSettings(BaseSettings):
     broker_max_result_bytes: int = Field(default=20 * GIB, ge=1)
     broker_max_checkpoint_bytes: int = Field(default=20 * GIB, ge=1)
     broker_check_memory_bytes: int = Field(default=4 * GIB, ge=256 << 20, description="For the check of one version.")
+    broker_grace_seconds: float = Field(
+        default=30.0, ge=0, description="Of an open stream whose decision cannot be confirmed: the API server is away."
+    )
     broker_sweep_seconds: float = Field(default=30.0, gt=0, description="Between two passes of the sweeper.")
     broker_requests_per_second: float = Field(default=100.0, gt=0, description="Of one namespace.")
 

@@ -28,7 +28,7 @@ DATASETS = f"/apis/{names.API_VERSION}/namespaces/{{}}/{names.SHARED_DATASETS}"
 TASKS = f"/apis/{names.API_VERSION}/namespaces/{{}}/{names.COLLAB_TASKS}"
 JOBS = "/apis/batch/v1/namespaces/{}/jobs"
 NODE = "no-kubelet"
-START_SECONDS = 30
+START_SECONDS = 120
 # Planted in every place where a secret or a record of data passes through the broker; no sink may ever show it.
 MARKER = "zqxmarker"
 

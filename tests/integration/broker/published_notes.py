@@ -61,7 +61,18 @@ async def prepared(world: World, owner: str, folder: Path) -> Published:
 
 def kubeconfig_of_nobody(real: Path, target: Path) -> Path:
     """The same credential for a port where no API server listens."""
+    return kubeconfig_through(free_port(), real, target)
+
+
+def port_of(kubeconfig: Path) -> int:
+    """Where the API server listens on this machine."""
+    server: str = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+    return int(server.rpartition(":")[2])
+
+
+def kubeconfig_through(port: int, real: Path, target: Path) -> Path:
+    """The same credential for another port of this machine."""
     config = yaml.safe_load(real.read_text())
-    config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{free_port()}"
+    config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{port}"
     target.write_text(yaml.safe_dump(config))
     return target
