@@ -203,7 +203,7 @@ class Checkpoints:
             self.complete = CheckpointReference(step=training.course.step, digest=_digest(folder))
         for old in self._kept()[:-KEPT]:
             if old != self._uploaded or not self._uploading:
-                shutil.rmtree(old)
+                shutil.rmtree(old, ignore_errors=True)
         return True
 
     def _candidates(self) -> Iterator[Path]:
