@@ -18,6 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -178,11 +179,23 @@ async def with_operator(at: Bench, tasks: int) -> Lap:
     return lap
 
 
+@asynccontextmanager
+async def giving_up(at: Bench, reached: Callable[[], str]) -> AsyncIterator[None]:
+    """Ends the bench after LIMIT_SECONDS, and says how far it came and what the tasks say themselves."""
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            yield
+    except TimeoutError:
+        tasks = (await at.admin.list(TASKS.format(at.team)))["items"]
+        reasons = Counter(map(reason, tasks))
+        raise SystemExit(f"not done after {LIMIT_SECONDS:.0f} s: {reached()}; {dict(reasons)}") from None
+
+
 async def seen(at: Bench, path: str, wanted: int, good: Callable[[Object], bool]) -> float:
     """When so many objects of the burst are as they should be."""
     listing = await at.admin.list(path.format(at.team))
     version, found = listing["metadata"]["resourceVersion"], set[str]()
-    async with asyncio.timeout(LIMIT_SECONDS):
+    async with giving_up(at, lambda: f"{len(found)} of {wanted} at {path}"):
         while len(found) < wanted:
             async for event in at.admin.watch(path.format(at.team), version):
                 item = event["object"]
