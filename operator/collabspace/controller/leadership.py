@@ -13,6 +13,8 @@ from collabspace.controller.probes import Health
 from collabspace.kube.client import KubeError
 from collabspace.kube.lease import Lease
 
+# So long without any answer is an outage, after which watches need time to find their way back.
+OUTAGE_SECONDS = 10.0
 log = logging.getLogger(__name__)
 
 
@@ -26,7 +28,7 @@ class Leadership:
         self._gained, self._lost = asyncio.Event(), asyncio.Event()
         self._led = self._failing = False
         self._holder: str | None = None
-        self._reached: float | None = None
+        self._heard_at = self._reached_since = float("-inf")
         health.words["process"] = lease.identity.name
         self._become(False, "not a candidate yet")
 
@@ -42,8 +44,9 @@ class Leadership:
         return left
 
     def reachable(self) -> float:
-        """For how many seconds the API server has answered all that was asked about the Lease."""
-        return asyncio.get_running_loop().time() - self._reached if self._reached is not None else 0.0
+        """For how many seconds the API server has answered about the Lease; a try in vain now and then counts not."""
+        now = asyncio.get_running_loop().time()
+        return now - self._reached_since if now - self._heard_at < OUTAGE_SECONDS else 0.0
 
     async def gained(self) -> None:
         await self._gained.wait()
@@ -59,7 +62,7 @@ class Leadership:
                 self._heard(await self._lease.pursue())
             except KubeError as error:
                 self._unheard(error)
-            renewing = self.leading and self._reached is not None
+            renewing = self.leading and not self._failing
             # Jitter keeps candidates from asking in step for ever.
             await asyncio.sleep((terms.renew if renewing else terms.retry) * random.uniform(0.8, 1.2))  # noqa: S311
 
@@ -75,8 +78,9 @@ class Leadership:
 
     def _heard(self, holder: str) -> None:
         self._failing = False
-        if self._reached is None:
-            self._reached = asyncio.get_running_loop().time()
+        if not self.reachable():
+            self._reached_since = asyncio.get_running_loop().time()
+        self._heard_at = asyncio.get_running_loop().time()
         if holder == self._lease.identity.name:
             self._led = True
             if not self._gained.is_set():
@@ -93,7 +97,7 @@ class Leadership:
     def _unheard(self, error: KubeError) -> None:
         if not self._failing:
             log.warning("the Lease cannot be read or written (%s %s)", error.status, error.reason)
-        self._failing, self._reached = True, None
+        self._failing = True
         if self._gained.is_set() and self._lease.remaining() <= 0:
             log.error("the Lease could not be renewed in time: nothing is written until it is ours again")
             self._become(False, "paused, the Lease could not be renewed in time")
