@@ -122,7 +122,7 @@ class Tasks:
         world, meta = self._hands.world, task.meta
         facts = world.job_of(meta.uid, number)
         gone = await self._is_gone(meta.namespace, names.job_name(meta.name, number))
-        if facts is not None and (world.pod_of(facts) is not None or facts.finished):
+        if facts is not None and world.pod_of(facts) is not None:
             return Remains(job_gone=gone)
         if gone or (facts is not None and facts.halted):
             return Remains(gone, await none_left(self._hands.client, meta.namespace, meta.uid, number))

@@ -96,7 +96,8 @@ def closed(before: TaskStatus, job: JobFacts | None, number: int, end: End, now:
     """The entry of the attempt that is over; what follows from it is not in it yet."""
     known = next((each for each in before.attempts if each.number == number), None)
     entry = known or (_opened(before, job) if job is not None else Attempt(number=number))
-    ended_time = end.ended or timestamp.rfc3339(now)
+    # The clock of a node may be ahead of ours; a pause that began in the future would have no end.
+    ended_time = timestamp.rfc3339(min(retry.moment(end.ended) or now, now))
     since = running_since(before)
     started = end.started or (timestamp.rfc3339(since) if since is not None else ended_time)
     claims = end.claims

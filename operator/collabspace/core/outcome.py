@@ -110,7 +110,9 @@ def judge(
     An attempt is over only when its pod is: ended, gone, or on a node that is gone.
     """
     if pod is None and remains.stuck_on:
-        return _end(Reason.NODE_LOST, f"node {remains.stuck_on} does not answer", None, pod, None, None, None)
+        lost = (Reason.NODE_LOST, f"node {remains.stuck_on} does not answer")
+        reason, message = (job.stop if job is not None else None) or lost
+        return _end(reason, message, None, pod, None, None, None)
     if pod is None and not remains.none_left:
         if job is None or remains.job_gone:
             return Unsettled("its Job was deleted; waiting for its pod to stop", now + DRAIN)

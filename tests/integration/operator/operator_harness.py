@@ -198,7 +198,7 @@ class FakeNode(threading.Thread):
         super().__init__(daemon=True)
         self.node = name
         self._kubeconfig = kubeconfig
-        self._allocatable = allocatable | {"pods": "1000"}
+        self.allocatable = allocatable | {"pods": "1000"}
         self._end = threading.Event()
         self._made = threading.Event()
 
@@ -231,7 +231,7 @@ class FakeNode(threading.Thread):
 
     async def _report(self, admin: KubeClient) -> None:
         ready = {"type": "Ready", "status": "True", "reason": "Test", "lastHeartbeatTime": clock.rfc3339(clock.now())}
-        status = {"capacity": self._allocatable, "allocatable": self._allocatable, "conditions": [ready]}
+        status = {"capacity": self.allocatable, "allocatable": self.allocatable, "conditions": [ready]}
         await admin.merge(f"/api/v1/nodes/{self.node}/status", {"status": status})
 
     async def _untaint(self, admin: KubeClient) -> None:

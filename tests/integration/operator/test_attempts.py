@@ -7,6 +7,7 @@ from operator_harness import (
     TASKS,
     Audit,
     FakeBroker,
+    FakeNode,
     OperatorProcess,
     Store,
     Teams,
@@ -23,6 +24,7 @@ from operator_harness import (
 
 from collabspace.api import names
 from collabspace.kube.client import KubeClient, Object
+from collabspace.local.cluster import LocalCluster
 
 
 async def start(teams: Teams, **spec: object) -> tuple[str, str]:
@@ -214,3 +216,29 @@ async def test_a_status_that_says_nonsense_neither_stops_the_operator_nor_starts
     await teams.until_reason(team, "other", "Starting")
     jobs = [each["metadata"]["name"] for each in (await admin.list(JOBS.format(team)))["items"]]
     assert sorted(jobs) == ["other-1", "task-1"]
+
+
+async def test_a_pod_on_a_node_that_is_gone_does_not_hold_the_task_back(
+    teams: Teams, admin: KubeClient, cluster: LocalCluster, fake_node: FakeNode
+) -> None:
+    team = await teams.ready(gpus="1")
+    doomed = FakeNode(cluster.kubeconfig, f"doomed-{fake_node.node}", fake_node.allocatable)
+    doomed.start()
+    try:
+        await admin.merge(f"/api/v1/nodes/{fake_node.node}", {"spec": {"unschedulable": True}})
+        await teams.task(team, gpu=1)
+        pod = await teams.pod(team, "task", good=lambda pod: pod["spec"].get("nodeName") == doomed.node)
+        await admin.merge(f"/api/v1/nodes/{fake_node.node}", {"spec": {"unschedulable": None}})
+        await teams.run_pod(team, "task")
+        await teams.until_reason(team, "task", "Training")
+        ready = {"type": "Ready", "status": "False", "reason": "Test"}
+        await admin.merge(f"/api/v1/nodes/{doomed.node}/status", {"status": {"conditions": [ready]}})
+        # What the node controller does after the pod's toleration; no kubelet answers.
+        await admin.delete(f"/api/v1/namespaces/{team}/pods/{pod['metadata']['name']}")
+        await second(teams, team)
+        told = await teams.until_task(team, "task", lambda item: len(item["status"]["attempts"]) == 2)
+        assert story(told)[0] == ("Interrupted", "NodeLost")
+        assert told["status"]["failedAttempts"] == 0
+        await gone(admin, JOBS.format(team), "task-1")
+    finally:
+        doomed.stop()

@@ -8,9 +8,11 @@ import pytest
 from core_facts import NOW, OWN, SETTINGS, digest, job_body, job_facts, reference, task, world
 
 from collabspace.api import names
+from collabspace.api.conditions import Reason
 from collabspace.api.run import RUN_VARIABLE, RunDocument
 from collabspace.core import job
 from collabspace.core.admission import ADMITTED
+from collabspace.core.plan import Stop
 from collabspace.core.quantity import Amount
 from collabspace.core.task import decide_task
 
@@ -197,3 +199,39 @@ def test_a_document_that_does_not_fit_is_refused_by_size() -> None:
     with pytest.raises(job.DocumentTooLargeError, match="32768 fit"):
         job.run_document(task(), big, job.Terms(Authorization(Reason.GRANTED, "", datasets=pins), {"x": "y" * 40_000}))
     assert SETTINGS.image in json.dumps(granted.job)
+
+
+def test_a_stop_is_one_patch_that_keeps_why_and_is_read_back() -> None:
+    facts = job_facts()
+    patch = job.halt(Stop(facts, Reason.NO_PROGRESS, "nothing moved"))
+    assert patch["metadata"]["uid"] == facts.uid
+    body = job_body()
+    body["metadata"]["annotations"] = patch["metadata"]["annotations"]
+    body["spec"] |= patch["spec"]
+    stopped = job.read(body | {"status": {"conditions": [{"type": "Suspended", "status": "True"}], "terminating": 1}})
+    assert stopped is not None
+    assert (stopped.suspended, stopped.halted, stopped.stopping) == (True, False, 1)
+    assert stopped.stop == (Reason.NO_PROGRESS, "nothing moved")
+    halted = job.read(body | {"status": {"conditions": [{"type": "Suspended", "status": "True"}]}})
+    assert halted is not None
+    assert halted.halted
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [None, {}, {names.STOP_REASON: "Completed"}, {names.STOP_REASON: "\u001b[31m"}, {names.STOP_REASON: "x" * 200_000}],
+)
+def test_annotations_that_are_not_ours_say_nothing(annotations: dict[str, str] | None) -> None:
+    body = job_body()
+    body["metadata"]["annotations"] = annotations
+    facts = job.read(body)
+    assert facts is not None
+    assert facts.stop is None
+
+
+def test_pods_leave_a_silent_node_after_half_a_minute() -> None:
+    tolerations = job_body()["spec"]["template"]["spec"]["tolerations"]
+    assert [(each["key"], each["tolerationSeconds"]) for each in tolerations] == [
+        ("node.kubernetes.io/not-ready", 30),
+        ("node.kubernetes.io/unreachable", 30),
+    ]

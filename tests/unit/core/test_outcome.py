@@ -1,11 +1,13 @@
 """How an attempt ended, from what was seen, claimed and held."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from core_facts import NOW, at, claims, digest, end_record, held, job_facts, pod, text
 
 from collabspace.api import names
+from collabspace.api.conditions import Reason
 from collabspace.core.observed import AttemptRecord
 from collabspace.core.outcome import End, Remains, Unsettled, judge, read_pod
 
@@ -206,3 +208,33 @@ def test_a_lost_node_is_told_from_an_eviction(reason: str, lost: bool) -> None:
 )
 def test_a_pod_that_no_job_controls_is_nobodys(body: dict[str, Any]) -> None:
     assert read_pod(body) is None
+
+
+def test_a_pod_that_is_stuck_on_a_dead_node_has_ended_for_the_reason_it_was_told_to_go() -> None:
+    stuck = Remains(stuck_on="node-1")
+    lost = judge(job_facts(), None, None, True, NOW, stuck)
+    assert isinstance(lost, End)
+    assert (lost.reason, lost.message) == ("NodeLost", "node node-1 does not answer")
+    stopped = replace(job_facts(), suspended=True, stop=(Reason.ACCESS_REVOKED, "taken back"))
+    told = judge(stopped, None, None, True, NOW, stuck)
+    assert isinstance(told, End)
+    assert (told.reason, told.message) == ("AccessRevoked", "taken back")
+
+
+def test_an_end_after_a_stop_is_the_stops_unless_the_trainer_came_to_its_own() -> None:
+    stopped = replace(job_facts(), suspended=True, stop=(Reason.SUSPENDED, "spec.suspend is true"))
+    for code, wanted in ((50, "Suspended"), (137, "Suspended"), (70, "Suspended"), (20, "DataError"), (61, "Diverged")):
+        end = judge(stopped, pod(code), None, True, LATER)
+        assert isinstance(end, End)
+        assert end.reason == wanted
+    done = judge(stopped, pod(0, claims(0, RESULT)), held(RESULT), True, LATER)
+    assert isinstance(done, End)
+    assert done.reason == "Completed"
+
+
+def test_a_halted_job_without_a_pod_has_ended() -> None:
+    halted = replace(job_facts(), suspended=True, halted=True, stop=(Reason.SUSPENDED, "x"))
+    assert judge(halted, None, None, True, NOW) is None
+    end = judge(halted, None, None, True, NOW, Remains(none_left=True))
+    assert isinstance(end, End)
+    assert (end.reason, end.exit_code) == ("Suspended", None)

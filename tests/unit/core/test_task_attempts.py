@@ -277,6 +277,11 @@ def test_figures_for_the_ledger_are_the_same_when_reckoned_again() -> None:
     assert attempt.spent_since(task(play.status), at(80)) == play.spent[1:]
 
 
+def test_a_clock_of_a_node_that_is_ahead_makes_no_pause_longer() -> None:
+    play = Play(Ends(40, facts={"ended": text(at(90_000))}), SUCCESS).run()
+    assert play.seconds < 300
+
+
 ENDS = st.builds(
     Ends,
     st.sampled_from([0, 1, 10, 20, 21, 30, 40, 50, 51, 60, 61, 62, 70, 134, 137, 139, 143, None]),
