@@ -160,6 +160,7 @@ class Command:
             output, errors = process.communicate(timeout=TIMEOUT_SECONDS)
         finally:
             process.kill()  # only one that hangs still lives
+            process.wait()
         events = [json.loads(line) for line in (read_already + output).splitlines()]
         end = EndRecord.model_validate_json(self._message.read_bytes())
         return Finished(process.returncode, events, errors, end, self.out)
