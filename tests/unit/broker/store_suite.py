@@ -93,6 +93,26 @@ class StoreSuite:
         assert [version.digest for version in store.versions(OWNER)] == digests[::-1]
         assert list(store.owners()) == [OWNER, OTHER]
 
+    def test_what_is_removed_is_gone_and_removing_it_again_is_silent(self, store: Store, tmp_path: Path) -> None:
+        name, digest = put(store, tmp_path, b"old"), "sha256:" + sha256(b"{}")
+        kept = put(store, tmp_path, b"kept")
+        store.put_manifest(OWNER, digest, b"{}")
+        for _ in range(2):
+            store.remove_manifest(OWNER, digest)
+            store.remove_blob(OWNER, name)
+        assert (store.read_manifest(OWNER, digest), store.blob_size(OWNER, name)) == (None, None)
+        assert [(blob.sha256, blob.bytes) for blob in store.blobs(OWNER)] == [(kept, 4)]
+
+    def test_an_owner_goes_with_everything_and_no_other_owner_with_it(self, store: Store, tmp_path: Path) -> None:
+        for owner in (OWNER, OTHER):
+            put(store, tmp_path, b"bytes", owner)
+            store.put_manifest(owner, "sha256:" + sha256(b"{}"), b"{}")
+        for _ in range(2):
+            store.remove_owner(OWNER)
+        assert list(store.owners()) == [OTHER]
+        assert len(store.versions(OTHER)) == len(store.blobs(OTHER)) == 1
+        assert (store.versions(OWNER), store.blobs(OWNER)) == ([], [])
+
     @pytest.mark.parametrize("owner", HOSTILE)
     def test_an_owner_that_is_no_uid_is_refused_before_any_path_is_made(self, store: Store, owner: str) -> None:
         with pytest.raises(BadKeyError):

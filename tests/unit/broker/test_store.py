@@ -1,11 +1,12 @@
 """The filesystem store, put through the suite of all stores, and what is its own."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from store_suite import OWNER, StoreSuite, put, sha256
 
-from collabspace.broker.store import FilesystemStore
+from collabspace.broker.store import MARKER, FilesystemStore, StoreUnavailableError
 
 
 class TestFilesystemStore(StoreSuite):
@@ -27,4 +28,27 @@ class TestFilesystemStore(StoreSuite):
         name = put(store, tmp_path, b"x")
         store.put_manifest(OWNER, f"sha256:{name}", b"{}")
         files = sorted(str(path.relative_to(store.root)) for path in store.root.rglob("*") if path.is_file())
-        assert files == [f"{OWNER}/blobs/{name}", f"{OWNER}/versions/{name}.json"]
+        assert files == [MARKER, f"{OWNER}/blobs/{name}", f"{OWNER}/versions/{name}.json"]
+
+    def test_an_empty_folder_in_its_place_is_not_taken_for_the_store(
+        self, store: FilesystemStore, tmp_path: Path
+    ) -> None:
+        name, digest = put(store, tmp_path, b"x"), "sha256:" + sha256(b"{}")
+        store.root.rename(tmp_path / "away")
+        store.root.mkdir()
+        (tmp_path / "incoming").write_bytes(b"y")
+        calls: list[Callable[[], object]] = [
+            lambda: list(store.owners()),
+            lambda: store.versions(OWNER),
+            lambda: store.blobs(OWNER),
+            lambda: store.read_manifest(OWNER, digest),
+            lambda: store.put_manifest(OWNER, digest, b"{}"),
+            lambda: store.blob_size(OWNER, name),
+            lambda: store.open_blob(OWNER, name),
+            lambda: store.put_blob(OWNER, sha256(b"y"), tmp_path / "incoming"),
+            lambda: store.remove_manifest(OWNER, digest),
+        ]
+        for call in calls:
+            with pytest.raises(StoreUnavailableError):
+                call()
+        assert list(store.root.iterdir()) == []
