@@ -14,6 +14,7 @@ from operator_harness import (
     end_record,
     reason,
     story,
+    until,
 )
 
 from collabspace.kube.client import KubeClient
@@ -104,10 +105,13 @@ async def test_a_job_deleted_under_a_running_task_is_made_again_only_when_its_po
     assert reason(await admin.get(f"{TASKS.format(team)}/second")) == "WaitingForQuota"
     assert [each["metadata"]["name"] for each in (await admin.list(JOBS.format(team)))["items"]] == []
     await admin.delete(f"/api/v1/namespaces/{team}/pods/{pod['metadata']['name']}", grace_seconds=0)
-    # The older task has its place back.
-    again = await teams.until_task(team, "first", lambda item: len(item["status"]["attempts"]) == 2)
-    assert story(again)[0] == ("Interrupted", "Interrupted")
-    assert again["status"]["failedAttempts"] == 0
+    # While the first one pauses, the other has the quota.
+    await teams.until_reason(team, "second", "Starting")
+    waiting = await teams.until_reason(team, "first", "WaitingForQuota")
+    assert story(waiting) == [("Interrupted", "Interrupted")]
+    assert waiting["status"]["failedAttempts"] == 0
+    await teams.end_pod(team, "second", code=20)
+    await until(admin, JOBS.format(team), "first-2", lambda _: True)
 
 
 async def test_a_deleted_task_leaves_nothing_and_its_quota_serves_the_next(teams: Teams, admin: KubeClient) -> None:
