@@ -58,7 +58,8 @@ async def one_try(at: Bench, model: Published) -> tuple[float, float]:
         reads, streamed = [await asyncio.to_thread(opened, http, model) for _ in range(2)]
         request = http.build_request("GET", streamed)
         answer = await asyncio.to_thread(lambda: http.send(request, stream=True))
-        await asyncio.to_thread(lambda: next(answer.iter_raw(1 << 16)))
+        chunks = answer.iter_raw(1 << 16)  # while this lives, the connection does
+        await asyncio.to_thread(next, chunks)
         await at.world.revoke(model.owner)
         revoked = time.monotonic()
         refused, cut = await asyncio.gather(
