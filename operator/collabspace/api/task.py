@@ -138,13 +138,15 @@ class Attempt(Part):
     """One run of the trainer."""
 
     number: int = Field(ge=1, description="Counts from 1.")
-    start_time: TimeText | None = Field(default=None, description="When its pod started; until it ends, when its Job was made.")
+    start_time: TimeText | None = Field(
+        default=None, description="When its pod started; until it ends, when its Job was made."
+    )
     end_time: TimeText | None = Field(default=None, description="When its pod ended.")
     outcome: str = Field(
         default="",
         max_length=32,
-        description="Running, Completed, Failed (counts against maxAttempts unless the next one gets more memory or smaller "
-        "batches) or Interrupted (does not).",
+        description="Running, Completed, Failed (counts against maxAttempts unless the next one gets more memory or "
+        "smaller batches) or Interrupted (does not).",
     )
     reason: str = Field(default="", max_length=64, description="Why it ended.")
     exit_code: int | None = Field(default=None, description="Exit code of the trainer; docs/reference/exit-codes.md.")
