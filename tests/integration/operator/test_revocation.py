@@ -114,8 +114,8 @@ async def test_a_task_deleted_while_it_runs_takes_its_jobs_along(
     await teams.end_pod(team, "task", code=143)
     await admin.delete(f"/api/v1/namespaces/{team}/pods/{pod['metadata']['name']}", grace_seconds=0)
     await teams.until_reason(team, "next", "Starting")
-    jobs = await admin.list(JOBS.format(team))
-    assert [job["metadata"]["name"] for job in jobs["items"]] == ["next-1"]
+    await gone(admin, JOBS.format(team), "task-1")
+    await gone(admin, TASKS.format(team), "task")
 
 
 async def test_a_task_deleted_between_attempts_gets_no_other(teams: Teams, admin: KubeClient) -> None:
