@@ -264,7 +264,7 @@ async def until(
         raise AssertionError(f"{path}/{name} is not as wanted: {json.dumps(last, indent=1)[-4000:]}") from None
 
 
-async def gone(client: KubeClient, path: str, name: str, seconds: float = WAIT_SECONDS) -> None:
+async def gone(client: KubeClient, path: str, name: str, seconds: float = 2 * WAIT_SECONDS + 10) -> None:
     """Returns once there is no such object."""
     only = {"fieldSelector": f"metadata.name={name}"}
     async with asyncio.timeout(seconds):
@@ -360,7 +360,8 @@ class Teams:
     ) -> Object:
         """The pod of the task's attempt, as the Job controller made it, once `good` holds for it."""
         selector = {"labelSelector": f"{names.TASK_LABEL}={task},{names.ATTEMPT_LABEL}={attempt}"}
-        async with asyncio.timeout(WAIT_SECONDS):
+        # The garbage collector learns of a new kind only every half a minute.
+        async with asyncio.timeout(2 * WAIT_SECONDS + 10):
             while True:
                 listing = await self.admin.list(PODS.format(namespace), selector)
                 found = [pod for pod in listing["items"] if good(pod)]
