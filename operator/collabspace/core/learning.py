@@ -61,7 +61,8 @@ def change(before: Attempt | None, after: Size) -> str:
         return ""
     if after.micro_batch != before.micro_batch_size:
         known = before.micro_batch_size
-        return f"{after.micro_batch} records at a time{f' instead of {known}' if known else ''}, accumulated to a batch"
+        records = "1 record" if after.micro_batch == 1 else f"{after.micro_batch} records"
+        return f"{records} at a time{f' instead of {known}' if known else ''}, accumulated to a batch"
     return f"memory {after.memory} instead of {before.memory}" if after.memory != before.memory else ""
 
 
