@@ -98,7 +98,7 @@ def train(learner: Learner, rules: Recipe, session: Session, score: Callable[[],
     course.total_steps = rules.epochs * steps_per_epoch
     optimizer = make_optimizer(learner.model, rules)
     keeper = Keeper(rules.patience, learner.model)
-    session.pulse.enter("Resume", WAITING_STALL_SECONDS)
+    session.pulse.enter("Prepare", WAITING_STALL_SECONDS)
     session.checkpoints.begin(_training(learner.model, optimizer, keeper, session, steps_per_epoch))
     if course.stopped in ("StepLimit", "BudgetSpent"):
         course.finished, course.stopped = False, ""  # limits of another attempt
