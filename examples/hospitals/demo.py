@@ -81,14 +81,17 @@ def perform(stage: Stage, cluster: LocalCluster, given: argparse.Namespace) -> i
     finally:
         if given.stop:
             cluster.down(wipe=True)
-    stage.closing(
-        [
-            f"export KUBECONFIG={cluster.kubeconfig} PATH={Path(sys.executable).parent}:{cluster.kubectl.parent}:$PATH",
-            "kubectl get sds,ctask -A     kubectl explain collabtask.spec     kubectl collab --help",
-            "make down stops the cluster and removes it",
-        ]
-    )
+    stage.closing([] if given.stop else _hints(cluster))
     return 0
+
+
+def _hints(cluster: LocalCluster) -> list[str]:
+    """Where to look next, while the cluster stays up."""
+    return [
+        f"export KUBECONFIG={cluster.kubeconfig} PATH={Path(sys.executable).parent}:{cluster.kubectl.parent}:$PATH",
+        "kubectl get sds,ctask -A     kubectl explain collabtask.spec     kubectl collab --help",
+        "make down stops the cluster and removes it",
+    ]
 
 
 if __name__ == "__main__":
