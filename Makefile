@@ -32,14 +32,14 @@ down: setup ## Stop the demo's cluster and remove its state
 	@$(BIN)/collabspace local down --wipe
 
 test: lint types layers check-generated binaries ## All checks and all tests but benchmarks
-	@# Two lanes side by side: one computes, the other mostly waits.
+	@# Two lanes of about the same length side by side: one mostly computes, the other mostly waits.
 	@$(MAKE) --no-print-directory --jobs=2 compute-lane cluster-lane
 
 compute-lane:
-	$(BIN)/pytest tests/unit tests/contract tests/trainer | sed -u 's/^/[compute] /'
+	$(BIN)/pytest tests/unit tests/contract tests/trainer $(addprefix tests/integration/,api cli local) | sed -u 's/^/[compute] /'
 
 cluster-lane:
-	$(BIN)/pytest tests/integration tests/e2e | sed -u 's/^/[cluster] /'
+	$(BIN)/pytest $(addprefix tests/integration/,broker node operator) tests/e2e | sed -u 's/^/[cluster] /'
 
 lint: setup ## Style
 	$(BIN)/ruff check .
