@@ -79,7 +79,7 @@ def test_a_task_that_exceeds_its_memory_halves_its_batches_and_then_gets_more_me
     assert [each.change for each in play.status.attempts] == [
         "",
         "2 records at a time, accumulated to a batch",
-        "1 records at a time instead of 2, accumulated to a batch",
+        "1 record at a time instead of 2, accumulated to a batch",
         "memory 6144Mi instead of 4Gi",
         "memory 9216Mi instead of 6144Mi",
     ]
