@@ -257,8 +257,10 @@ class TestRights:
         self, cluster: LocalCluster, admin: KubeClient, namespace: str
     ) -> None:
         subject = service_account(names.OPERATOR_ACCOUNT)
-        template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "example/any"}]}}
-        job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {"template": template}}
+        container = {"name": "main", "image": names.TRAINER_IMAGE, "command": ["collabspace-trainer"]}
+        account = {"serviceAccountName": names.TRAINER_ACCOUNT, "automountServiceAccountToken": False}
+        template = {"spec": {"restartPolicy": "Never", "containers": [container], **account}}
+        job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j-1"}, "spec": {"template": template}}
         path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
         async with acting_as(cluster, subject.name, subject.groups) as operator:
             with pytest.raises(KubeError) as refusal:
@@ -266,7 +268,7 @@ class TestRights:
             assert refusal.value.status == 403
             await self._bind_team(admin, namespace)
             await until_allowed(admin, subject.name, {**JOBS, "namespace": namespace})
-            assert (await operator.create(path, job))["metadata"]["name"] == "j"
+            assert (await operator.create(path, job))["metadata"]["name"] == "j-1"
 
     @pytest.mark.parametrize(
         ("account", "verb", "group", "resource", "allowed"),
