@@ -36,10 +36,10 @@ test: lint types layers check-generated binaries ## All checks and all tests but
 	@$(MAKE) --no-print-directory --jobs=2 compute-lane cluster-lane
 
 compute-lane:
-	$(BIN)/pytest tests/unit tests/contract tests/trainer $(addprefix tests/integration/,api cli local) | sed -u 's/^/[compute] /'
+	$(BIN)/pytest tests/unit tests/contract tests/trainer $(addprefix tests/integration/,api cli local node) | sed -u 's/^/[compute] /'
 
 cluster-lane:
-	$(BIN)/pytest $(addprefix tests/integration/,broker node operator) tests/e2e | sed -u 's/^/[cluster] /'
+	$(BIN)/pytest $(addprefix tests/integration/,broker operator) tests/e2e | sed -u 's/^/[cluster] /'
 
 lint: setup ## Style
 	$(BIN)/ruff check .

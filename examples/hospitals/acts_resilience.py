@@ -9,19 +9,19 @@ from collabspace.cli import broker
 from collabspace.cli.options import Where
 from collabspace.local.cluster import LocalCluster
 
-UNDISTURBED, DISTURBED = "notes-a", "notes-again"
+UNDISTURBED, DISTURBED = "notes-both", "notes-again"
 
 
 def survive(stage: Stage, cluster: LocalCluster, recipe: acts_training.Recipe) -> None:
     stage.act("the node's agent is killed in mid-training, then the pod is taken away: the same model comes out")
     where = Where(namespace=acts_training.LAB, kubeconfig=stage.kubeconfigs["lin"])
-    acts_training.submit(stage, DISTURBED, recipe, ("a",))
-    live.wait_for_step(where, DISTURBED, 1, recipe.timeout)
+    acts_training.submit(stage, DISTURBED, recipe, acts_training.ALONE_AND_TOGETHER[UNDISTURBED])
+    live.wait_for_stage(where, DISTURBED, "Train", recipe.timeout)
     cluster.kill("node")
-    stage.say("kill -9 of the node's agent; the trainer knows nothing of it")
-    live.wait_for_step(where, DISTURBED, 10, recipe.timeout)
-    cluster.start("node")
+    stage.say("kill -9 of the node's agent; the trainer knows nothing of it and trains on")
     stage.run("lin", f"kubectl delete pod -l {names.TASK_LABEL}={DISTURBED} --wait=false")
+    stage.say("the agent starts again, finds its container, and hears that the pod must go")
+    cluster.start("node")
     task = live.watch(stage, where, [DISTURBED], recipe.timeout)[DISTURBED]
     stage.require(task.status.reason == "Completed", f"{DISTURBED}: {task.status.reason}")
     stage.run("lin", f"kubectl collab get {DISTURBED}")

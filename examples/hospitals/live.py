@@ -30,7 +30,7 @@ class Row:
     reason: str
     message: str
     percent: int
-    step: int
+    stage: str
     curve: tuple[float, ...]
     note: str
 
@@ -57,12 +57,12 @@ def watch(stage: Stage, where: Where, tasks: list[str], timeout: float) -> dict[
     return _tasks(where, tasks)
 
 
-def wait_for_step(where: Where, task: str, step: int, timeout: float) -> None:
-    """Returns when the task has done so many steps. Raises StepFailedError when it ends before, or after `timeout`."""
+def wait_for_stage(where: Where, task: str, stage: str, timeout: float) -> None:
+    """Returns when the trainer says it is there. Raises StepFailedError when it ends before, or after `timeout` s."""
     for rows in _looks(where, [task], timeout):
-        if rows[0].step >= step:
+        if rows[0].stage == stage:
             return
-    raise StepFailedError(f"{task} ended before step {step}")
+    raise StepFailedError(f"{task} ended without stage {stage}")
 
 
 def _looks(where: Where, tasks: list[str], timeout: float) -> Iterator[list[Row]]:
@@ -102,9 +102,9 @@ def _row(task: CollabTask, progress: Progress | None) -> Row:
         headline = next((m for m in task.status.metrics if not m.dataset and not m.label), None)
         percent = 100
         note = f"{headline.name} {float(headline.value):.3f}" if headline else ""
-    step = progress.step if progress is not None else 0
+    stage = progress.stage if progress is not None else ""
     reason, message = task_state.reason_of(task), task_state.message_of(task)
-    return Row(task.metadata.name, state, reason, message, percent, step, curve, note)
+    return Row(task.metadata.name, state, reason, message, percent, stage, curve, note)
 
 
 def _table(rows: list[Row]) -> Text:
