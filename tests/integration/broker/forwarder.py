@@ -43,7 +43,7 @@ class Forwarder:
             else:
                 self.refused += 1
         except (OSError, asyncio.CancelledError):
-            pass
+            pass  # either side may hang up, and a test that is over cancels what is left
         finally:
             self._links.discard(link)
             writer.transport.abort()
