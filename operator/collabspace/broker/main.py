@@ -8,10 +8,10 @@ from prometheus_client import start_http_server
 
 from collabspace.broker.app import asgi
 from collabspace.broker.custody import all_owners
+from collabspace.broker.filesystem_store import MARKER
 from collabspace.broker.ledger import Ledger, LedgerUnavailableError
 from collabspace.broker.parts import Parts
 from collabspace.broker.settings import BrokerSettings, SettingsError, load, split_address
-from collabspace.broker.store import MARKER
 from collabspace.kube import config, logs
 from collabspace.kube.client import KubeClient
 

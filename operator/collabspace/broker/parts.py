@@ -10,6 +10,7 @@ from pathlib import Path
 from collabspace.api.run import CheckpointReference
 from collabspace.broker.custody import Custody, all_checkpoints, all_owners
 from collabspace.broker.feed import Knowledge
+from collabspace.broker.filesystem_store import FilesystemStore
 from collabspace.broker.gate import Gate
 from collabspace.broker.identity import Trainers
 from collabspace.broker.inspection import Inspector
@@ -21,7 +22,6 @@ from collabspace.broker.refusal import Undecided
 from collabspace.broker.sessions import Sessions
 from collabspace.broker.settings import BrokerSettings
 from collabspace.broker.staging import Staging
-from collabspace.broker.store import FilesystemStore
 from collabspace.broker.tokens import Tokens
 from collabspace.broker.uploads import Uploads
 from collabspace.broker.versions import Versions, list_versions

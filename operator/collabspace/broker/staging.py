@@ -7,7 +7,9 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from collabspace.broker.store import UPLOADS, Store, checked_hash, checked_owner, digest_hash
+from collabspace.broker.store import Store, checked_hash, checked_owner, digest_hash
+
+UPLOADS = "uploads"
 
 
 class OffsetError(Exception):

@@ -2,14 +2,19 @@
 
 import hashlib
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
-from collabspace.broker.store import BadKeyError, Store
+from collabspace.broker.store import MAX_POINTER_BYTES, BadKeyError, Store
 
 OWNER = "0a1b2c3d-0000-4000-8000-000000000001"
 OTHER = "0a1b2c3d-0000-4000-8000-000000000002"
+WRITERS = 8
+T = TypeVar("T")
 HOSTILE = ["", ".", "..", "../x", "a/b", "/etc", "A-B", "x" * 65, "a\x00b", "a\n", "é", "a.b", "-a"]
 
 
@@ -22,6 +27,18 @@ def put(store: Store, folder: Path, content: bytes, owner: str = OWNER) -> str:
     source.write_bytes(content)
     store.put_blob(owner, sha256(content), source)
     return sha256(content)
+
+
+def raced(write: Callable[[int], T]) -> list[T]:
+    """What each of several writers got that began at the same moment."""
+    barrier = threading.Barrier(WRITERS)
+
+    def begin(number: int) -> T:
+        barrier.wait()
+        return write(number)
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        return list(pool.map(begin, range(WRITERS)))
 
 
 class StoreSuite:
@@ -67,19 +84,45 @@ class StoreSuite:
 
     def test_of_many_writers_of_one_manifest_exactly_one_creates_it(self, store: Store) -> None:
         digest = "sha256:" + sha256(b"raced")
-        created: list[bool] = []
-        barrier = threading.Barrier(8)
+        created = raced(lambda number: store.put_manifest(OWNER, digest, f"{number}".encode()))
+        assert sorted(created) == [False] * (WRITERS - 1) + [True]
+        assert store.read_manifest(OWNER, digest) == f"{created.index(True)}".encode()
 
-        def write(number: int) -> None:
-            barrier.wait()
-            created.append(store.put_manifest(OWNER, digest, str(number).encode()))
+    def test_a_pointer_changes_for_whoever_has_seen_what_it_is(self, store: Store) -> None:
+        name = sha256(b"production")
+        assert store.read_pointer(OWNER, name) is None
+        first = store.swap_pointer(OWNER, name, b"one", None)
+        assert first is not None and store.swap_pointer(OWNER, name, b"other", None) is None
+        second = store.swap_pointer(OWNER, name, b"two", first)
+        assert second is not None and store.swap_pointer(OWNER, name, b"late", first) is None
+        found = store.read_pointer(OWNER, name)
+        assert found is not None and (found.content, found.tag) == (b"two", second)
+        assert store.read_pointer(OTHER, name) is None
 
-        threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(created) == [False] * 7 + [True]
+    def test_a_pointer_that_is_not_there_cannot_be_replaced(self, store: Store) -> None:
+        tag = store.swap_pointer(OWNER, sha256(b"a"), b"one", None)
+        assert store.swap_pointer(OWNER, sha256(b"b"), b"two", tag) is None
+        assert store.read_pointer(OWNER, sha256(b"b")) is None
+
+    def test_of_many_writers_of_one_pointer_exactly_one_wins_each_round(self, store: Store) -> None:
+        def swap(number: int) -> str | None:
+            return store.swap_pointer(OWNER, name, contents[number], tag)
+
+        name, tag = sha256(b"raced"), None
+        for contents in (
+            [f"{number}".encode() for number in range(WRITERS)],
+            [b"equal"] * WRITERS,
+            [b"equal"] * WRITERS,
+        ):
+            won = raced(swap)
+            tags = [new for new in won if new is not None]
+            found = store.read_pointer(OWNER, name)
+            assert found is not None and tags == [found.tag] and found.content == contents[won.index(found.tag)]
+            tag = found.tag
+
+    def test_a_pointer_too_long_to_be_one_is_refused(self, store: Store) -> None:
+        with pytest.raises(ValueError, match="at most"):
+            store.swap_pointer(OWNER, "0" * 64, b"x" * (MAX_POINTER_BYTES + 1), None)
 
     def test_a_manifest_that_is_not_there_is_none(self, store: Store) -> None:
         assert store.read_manifest(OWNER, "sha256:" + "0" * 64) is None
@@ -107,11 +150,13 @@ class StoreSuite:
         for owner in (OWNER, OTHER):
             put(store, tmp_path, b"bytes", owner)
             store.put_manifest(owner, "sha256:" + sha256(b"{}"), b"{}")
+            store.swap_pointer(owner, "0" * 64, b"pointer", None)
         for _ in range(2):
             store.remove_owner(OWNER)
         assert list(store.owners()) == [OTHER]
         assert len(store.versions(OTHER)) == len(store.blobs(OTHER)) == 1
-        assert (store.versions(OWNER), store.blobs(OWNER)) == ([], [])
+        assert (store.versions(OWNER), store.blobs(OWNER), store.read_pointer(OWNER, "0" * 64)) == ([], [], None)
+        assert store.read_pointer(OTHER, "0" * 64) is not None
 
     @pytest.mark.parametrize("owner", HOSTILE)
     def test_an_owner_that_is_no_uid_is_refused_before_any_path_is_made(self, store: Store, owner: str) -> None:
@@ -124,6 +169,8 @@ class StoreSuite:
     def test_a_name_that_is_no_hash_is_refused_before_any_path_is_made(self, store: Store, name: str) -> None:
         with pytest.raises(BadKeyError):
             store.open_blob(OWNER, name)
+        with pytest.raises(BadKeyError):
+            store.swap_pointer(OWNER, name, b"", None)
         with pytest.raises(BadKeyError):
             store.put_manifest(OWNER, "sha256:" + name, b"{}")
         with pytest.raises(BadKeyError):

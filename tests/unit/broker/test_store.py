@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from store_suite import OWNER, StoreSuite, put, sha256
 
-from collabspace.broker.store import MARKER, FilesystemStore, StoreUnavailableError
+from collabspace.broker.filesystem_store import MARKER, FilesystemStore
+from collabspace.broker.store import StoreUnavailableError
 
 
 class TestFilesystemStore(StoreSuite):
@@ -47,6 +48,8 @@ class TestFilesystemStore(StoreSuite):
             lambda: store.open_blob(OWNER, name),
             lambda: store.put_blob(OWNER, sha256(b"y"), tmp_path / "incoming"),
             lambda: store.remove_manifest(OWNER, digest),
+            lambda: store.read_pointer(OWNER, name),
+            lambda: store.swap_pointer(OWNER, name, b"x", None),
         ]
         for call in calls:
             with pytest.raises(StoreUnavailableError):

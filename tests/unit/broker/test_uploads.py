@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from collabspace.api.manifest import FileEntry, Manifest
+from collabspace.broker.filesystem_store import FilesystemStore
 from collabspace.broker.ledger import PUBLISHED, Entry
 from collabspace.broker.refusal import Refused
 from collabspace.broker.staging import Staging
-from collabspace.broker.store import FilesystemStore
 from collabspace.broker.tokens import Caller
 from collabspace.broker.uploads import Upload, Uploads, check_manifest
 from collabspace.client.protocol import Decision, UploadTarget
