@@ -9,7 +9,7 @@ from collabspace.cli import suggest
 from collabspace.cli.options import Where, cluster_options
 from collabspace.cli.parameters import NameType
 
-FORMATS = ("TokenClassification", "Tabular", "Model")
+FORMATS = ("TokenClassification", "TextClassification", "Tabular", "Model")
 TARGET_KINDS = ("Class", "Number")
 TAG_SCHEMES = ("iob2", "iob1", "bioes")
 ON_REVOKE = ("Stop", "Finish")

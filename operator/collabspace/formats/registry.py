@@ -7,10 +7,12 @@ from collabspace.formats.model import MODEL
 from collabspace.formats.problem import FormatError, Problem
 from collabspace.formats.request import Format
 from collabspace.formats.tabular import TABULAR
+from collabspace.formats.text_classification import TEXT_CLASSIFICATION
 from collabspace.formats.token_classification import TOKEN_CLASSIFICATION
 
 FORMATS: Final[dict[str, Format]] = {
     DatasetFormat.TOKEN_CLASSIFICATION: TOKEN_CLASSIFICATION,
+    DatasetFormat.TEXT_CLASSIFICATION: TEXT_CLASSIFICATION,
     DatasetFormat.TABULAR: TABULAR,
     DatasetFormat.MODEL: MODEL,
 }

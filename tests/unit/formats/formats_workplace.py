@@ -57,6 +57,9 @@ class Workplace:
     def tokens(self, source: Files | Path, **options: Any) -> Pushed:
         return self.push(source, DatasetFormat.TOKEN_CLASSIFICATION, **options)
 
+    def texts(self, source: Files | Path, **options: Any) -> Pushed:
+        return self.push(source, DatasetFormat.TEXT_CLASSIFICATION, **options)
+
     def table(self, source: Files | Path, **options: Any) -> Pushed:
         return self.push(source, DatasetFormat.TABULAR, **options)
 

@@ -170,10 +170,11 @@ def test_a_destination_that_is_not_empty_is_an_error_and_stays_as_it_is(work, sp
     assert (destination / "precious").exists()
 
 
-@pytest.mark.parametrize("format", ["TextClassification", "TextPairs", "Documents", "Interactions"])
+@pytest.mark.parametrize("format", ["TextPairs", "Documents", "Interactions"])
 def test_a_format_that_is_not_there_yet_is_refused_with_the_list_of_those_that_are(work, refused, format) -> None:
     assert refused(work.push, {"a.jsonl": "{}"}, DatasetFormat(format)) == [
-        f"the format {format} cannot be pushed yet. Supported are TokenClassification, Tabular, Model."
+        f"the format {format} cannot be pushed yet. "
+        "Supported are TokenClassification, TextClassification, Tabular, Model."
     ]
 
 
