@@ -32,14 +32,28 @@ class Parameter(Frozen):
     description: str
 
 
+class Purpose(StrEnum):
+    """What a method does with its data: learn, measure a stored model, or compare stored results."""
+
+    TRAINING = "Training"
+    EVALUATION = "Evaluation"
+    COMPARISON = "Comparison"
+
+
 class Method(Frozen):
     name: str
     description: str
+    purpose: Purpose = Purpose.TRAINING
     parameters: list[Parameter]
     needs_weights: bool = Field(default=False, alias="needsWeights")
     accepts_weights: bool = Field(default=False, alias="acceptsWeights")
     needs_gpu: bool = Field(default=False, alias="needsGpu")
-    cost: int = Field(ge=1, description="Relative CPU cost on the same data; the cheapest is 1.")
+    baseline: bool = Field(default=False, description="Sets the bar that others must clear: cheap, and quick to run.")
+    cost: int = Field(
+        ge=1,
+        description="What to expect before anything was measured: CPU-seconds for 10,000 training records, and for "
+        "each epoch where there are epochs. A guess that orders candidates, no promise.",
+    )
 
 
 class CatalogueTask(Frozen):

@@ -77,6 +77,8 @@ class Reason(StrEnum):
         Outcome.ACTIVE,
         "The trainer ended well; the broker has yet to confirm the stored result.",
     )
+    COMPARING = "Comparing", Outcome.ACTIVE, "All candidates have ended; the best are compared record by record."
+    PROMOTING = "Promoting", Outcome.ACTIVE, "The winner is known; the broker sets the alias."
     VERSION_AVAILABLE = "VersionAvailable", Outcome.ACTIVE, "A version can be used."
     VERIFIED = "Verified", Outcome.ACTIVE, "The broker checked every file against its hash and its format."
     HEALTHY = "Healthy", Outcome.ACTIVE, "Nothing stands in the way."
@@ -239,6 +241,33 @@ class Reason(StrEnum):
     )
     ACCESS_REVOKED = "AccessRevoked", Outcome.TERMINAL, "The owner took the grant back while the task needed it."
     NOT_SUPPORTED = "NotSupported", Outcome.TERMINAL, "This release stores objects of this kind but does not run them."
+
+    METRIC_MISSING = (
+        "MetricMissing",
+        Outcome.TERMINAL,
+        "It ended well but reports no such metric on the validation split. Choose a metric of the task, and data that "
+        "have a validation split.",
+    )
+    METRIC_INVALID = (
+        "MetricInvalid",
+        Outcome.TERMINAL,
+        "It reports a figure that cannot be one: not a number, or outside what the metric can be.",
+    )
+    BUDGET_EXHAUSTED = (
+        "BudgetExhausted",
+        Outcome.TERMINAL,
+        "What was left of the selection's budget did not cover what this candidate was expected to cost.",
+    )
+    NO_WINNER = (
+        "NoWinner",
+        Outcome.TERMINAL,
+        "No candidate ended with a figure that can be ranked; status.leaderboard says why for each.",
+    )
+    COMPARISON_FAILED = (
+        "ComparisonFailed",
+        Outcome.TERMINAL,
+        "The candidates are ranked, but the task that compares them record by record failed; the message names it.",
+    )
 
     COMPLETED = "Completed", Outcome.GOOD, "Done; the result is stored: kubectl collab report TASK."
 

@@ -1,5 +1,6 @@
 """Every name that other programs see: group, labels, annotations, accounts, object names. Each is spelled here only."""
 
+import hashlib
 from typing import Final
 
 GROUP: Final = "collabspace.io"
@@ -65,3 +66,17 @@ JOBS_POLICY: Final = "collabspace-jobs"
 def job_name(task: str, attempt: int) -> str:
     """The Job of one attempt; the number in the name is the fence against a late writer."""
     return f"{task}-{attempt}"
+
+
+MAX_TASK_NAME: Final = 50
+
+
+def trial_name(selection: str, part: str, run: int = 0) -> str:
+    """The CollabTask of one run of a candidate, or of a comparison, that belongs to a ModelSelection.
+
+    What would be longer than a task's name may be is cut and told apart by a hash.
+    """
+    name = f"{selection}-{part}" + (f"-{run}" if run else "")
+    if len(name) <= MAX_TASK_NAME:
+        return name
+    return f"{name[:40].rstrip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -21,6 +21,7 @@ TERMINATION_LOG_VARIABLE = "COLLABSPACE_TERMINATION_LOG"
 TERMINATION_LOG = "/dev/termination-log"
 MAX_RUN_BYTES = 32 * 1024
 MAX_TERMINATION_BYTES = 3_500
+MAX_END_METRICS = 24
 
 Scalar = int | str
 
@@ -52,6 +53,17 @@ class RunDataset(Frozen):
 
 
 class InitialModel(Frozen):
+    """Weights: a version of a SharedDataset of format Model, or the stored result of the CollabTask with that uid."""
+
+    uid: str
+    digest: Digest
+
+
+class RunResult(Frozen):
+    """A stored result to compare: of the CollabTask with that uid. Runs of one candidate differ in their seed alone."""
+
+    name: str
+    candidate: str
     uid: str
     digest: Digest
 
@@ -66,6 +78,7 @@ class Training(Frozen):
     labels: list[str] = []
     datasets: list[RunDataset] = Field(min_length=1, max_length=16)
     initial_model: InitialModel | None = Field(default=None, alias="initialModel")
+    results: list[RunResult] = Field(default=[], max_length=60)
     random_init: bool = Field(default=False, alias="randomInit")
 
 
@@ -147,6 +160,9 @@ class MetricName(StrEnum):
     MRR = "mrr"
     CALIBRATION_ERROR = "calibration_error"
     LOSS = "loss"
+    DIFFERENCE = "difference"
+    """Of a comparison: the best candidate's figure less that of the candidate named by `label`, both on the same
+    records; positive where the best is better, whatever the goal."""
 
 
 LOWER_IS_BETTER = frozenset(
@@ -161,6 +177,7 @@ class Metric(Frozen):
     name: str = Field(max_length=64)
     value: str = Field(max_length=32, pattern=r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$")
     dataset: str = Field(default="", max_length=63)
+    split: Literal["validation", "test"] = "test"
     label: str = Field(default="", max_length=128)
     low: str | None = Field(default=None, max_length=32)
     high: str | None = Field(default=None, max_length=32)
@@ -181,7 +198,7 @@ class EndRecord(Frozen):
     code: int = Field(ge=0, le=255)
     reason: str = Field(max_length=64, pattern=r"^[A-Za-z]+$")
     message: str = Field(default="", max_length=512)
-    metrics: list[Metric] = Field(default=[], max_length=8)
+    metrics: list[Metric] = Field(default=[], max_length=MAX_END_METRICS)
     digest: Digest | None = None
     bytes: int = Field(default=0, ge=0)
     step: int = Field(default=0, ge=0)

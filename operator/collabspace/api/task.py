@@ -1,7 +1,7 @@
 """CollabTask: train a model on granted data with some GPUs."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -42,13 +42,32 @@ class TaskDataset(Part):
     )
 
 
-class ModelSource(Part):
-    """Weights to start from, granted like data."""
+class ModelKind(StrEnum):
+    SHARED_DATASET = "SharedDataset"
+    COLLAB_TASK = "CollabTask"
+    ALIAS = "Alias"
 
-    kind: Literal["SharedDataset"] = Field(default="SharedDataset", description="A SharedDataset of format Model.")
+
+class ModelSource(Part):
+    """A model to start from or to evaluate: granted like data, or a result of the own team."""
+
+    kind: ModelKind = Field(
+        default=ModelKind.SHARED_DATASET,
+        description="SharedDataset: one of format Model, of any team that granted it. CollabTask: the stored result of "
+        "a task of this namespace. Alias: the model that an alias of this namespace stands for.",
+    )
     namespace: NamespaceName = Field(description="Its namespace.")
-    name: ObjectName = Field(description="Its name.")
+    name: ObjectName = Field(description="Its name; of an alias, the alias.")
     digest: DigestText | None = Field(default=None, description="A version to pin; else the current one when admitted.")
+
+
+class ComparedResult(Part):
+    """One stored result of a comparison."""
+
+    name: NameText = Field(description="Name within this task.")
+    candidate: NameText = Field(description="Whose run it is: runs of one candidate differ in their seed alone.")
+    task_name: ObjectName = Field(description="The CollabTask of this namespace that stored it.")
+    digest: DigestText = Field(description="The stored result.")
 
 
 class Initialization(StrEnum):
@@ -93,7 +112,13 @@ class TaskSpec(Part):
         description="Data to learn from and to be tested on, possibly of several owners.",
         json_schema_extra=map_list("name"),
     )
-    model_from: ModelSource | None = Field(default=None, description="Weights to start from.")
+    model_from: ModelSource | None = Field(default=None, description="Weights to start from, or a model to evaluate.")
+    results: list[ComparedResult] = Field(
+        default=[],
+        max_length=60,
+        description="Stored results to compare with one another, for method Comparison alone.",
+        json_schema_extra=map_list("name"),
+    )
     initialization: Initialization = Field(
         default=Initialization.PRETRAINED,
         description="Random must be said, so that missing weights cannot go unnoticed.",
@@ -188,6 +213,7 @@ class TaskMetric(Part):
     name: str = Field(max_length=64, description="Name of the metric.")
     value: str = Field(max_length=32, description="Its value.")
     dataset: str = Field(default="", max_length=63, description="The dataset tested on; empty: all of them.")
+    split: str = Field(default="test", max_length=16, description="test, or validation, which ranks candidates.")
     label: str = Field(default="", max_length=128, description="The class or entity type; empty: all of them.")
     low: str | None = Field(default=None, max_length=32, description="Lower end of the 95 % interval.")
     high: str | None = Field(default=None, max_length=32, description="Upper end of the 95 % interval.")
@@ -245,7 +271,7 @@ NAME_RULE = (
 )
 SPEC_RULES = rules(
     (
-        "self.datasets.exists(d, d.role == 'Train')",
+        "self.method in ['Evaluation', 'Comparison'] || self.datasets.exists(d, d.role == 'Train')",
         "datasets: at least one must have role Train",
     ),
     (

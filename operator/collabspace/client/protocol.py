@@ -21,6 +21,8 @@ above has a Refusal as body; `AccessRefused` (403) is the one answer for all tha
 | GET /v1/ledger?before=N&limit=M&dataset=NAME | reader, publisher | newest first: by and about the namespace |
 | GET /v1/ledger?after=N&limit=M&since=TIME | same | the same, oldest first |
 | GET /v1/ledger/verify | reader, publisher | checks the chains the caller may see |
+| PUT /v1/aliases/{namespace}/{alias} | operator, publisher | sets an alias, once for each key |
+| GET /v1/aliases/{namespace} | reader, publisher | the namespace's aliases |
 | POST /v1/admin/rebind | admin account | versions of a dataset that was deleted or restored go to its successor |
 """
 
@@ -145,6 +147,41 @@ class AttemptFeed(Frozen):
     checkpoint: CheckpointReference | None = None
 
 
+Alias = Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+
+
+class AliasChange(Frozen):
+    """Asks that an alias stand for the stored result `digest` of the CollabTask `taskUid`.
+
+    `key` makes it happen once: the same key again answers what the alias is, and changes nothing, also after others
+    have set it since. `replaces` is what it must stand for now (None: nothing yet); else the answer is AliasMoved.
+    """
+
+    key: str = Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9./-]+$")
+    task_uid: str = Field(alias="taskUid", max_length=64)
+    digest: Digest
+    replaces: Digest | None = None
+    claimed_by: ClaimedName | None = Field(default=None, alias="claimedBy")
+
+
+class AliasState(Frozen):
+    """What an alias stands for. `keys` are those of the latest changes, newest first; the first one made it so."""
+
+    namespace: str
+    namespace_uid: str = Field(alias="namespaceUid")
+    alias: Alias
+    task_uid: str = Field(alias="taskUid")
+    task: str
+    digest: Digest
+    promoted_time: str = Field(alias="promotedTime")
+    keys: list[str] = Field(max_length=100)
+    previous: list[Digest] = Field(default=[], max_length=100, description="What it stood for before, newest first.")
+
+
+class Aliases(Frozen):
+    aliases: list[AliasState]
+
+
 class Feed(Frozen):
     """`full` says that this is everything: what is not in it is not there."""
 
@@ -152,6 +189,7 @@ class Feed(Frozen):
     full: bool
     datasets: list[DatasetFeed]
     attempts: list[AttemptFeed]
+    aliases: list[AliasState] = []
 
 
 class Usage(Frozen):

@@ -227,9 +227,4 @@ def _last_progress(known: TaskProgress | None, end: End, ended_time: str) -> Tas
 def _metrics(end: End) -> list[TaskMetric]:
     if end.claims is None:
         return []
-    return [
-        TaskMetric(
-            name=each.name, value=each.value, dataset=each.dataset, label=each.label, low=each.low, high=each.high
-        )
-        for each in end.claims.metrics
-    ]
+    return [TaskMetric(**each.model_dump()) for each in end.claims.metrics]
