@@ -70,20 +70,20 @@ class Stage:
 
     def open(self) -> None:
         self.cluster.up(Options(gpus=2 * QUOTA + 2))
-        self._kubectl = [str(self.cluster.kubectl), f"--kubeconfig={self.cluster.kubeconfig}"]
-        self._collab("teams", "add", OWNER, "--member", "olga")
+        self.kubectl = [str(self.cluster.kubectl), f"--kubeconfig={self.cluster.kubeconfig}"]
+        self.collab("teams", "add", OWNER, "--member", "olga")
         for team in TEAMS:
-            self._collab("teams", "add", team, "--gpu-quota", str(QUOTA))
+            self.collab("teams", "add", team, "--gpu-quota", str(QUOTA))
         table = self._home / "table.csv"
         dice = random.Random(0)
         rows = [(dice.gauss(0, 1), dice.gauss(0, 1), dice.gauss(0, 1)) for _ in range(300)]
         lines = [f"{a:.4f},{b:.4f},{c:.4f},{'yes' if a + b * c > 0 else 'no'}" for a, b, c in rows]
         table.write_text("\n".join(["a,b,c,answer", *lines, ""]))
         made = ("--create", "--format", "tabular", "--target", "answer")
-        self._collab("push", "table", str(table), *made, "-n", OWNER)
+        self.collab("push", "table", str(table), *made, "-n", OWNER)
         for team in TEAMS:
-            self._collab("grants", "add", "table", "--to", team, "--use", "Train", "--use", "Evaluate", "-n", OWNER)
-        self.observer = Observer(self._kubectl, self.cluster.state, dict.fromkeys(TEAMS, QUOTA))
+            self.collab("grants", "add", "table", "--to", team, "--use", "Train", "--use", "Evaluate", "-n", OWNER)
+        self.observer = Observer(self.kubectl, self.cluster.state, dict.fromkeys(TEAMS, QUOTA))
 
     def close(self) -> None:
         if hasattr(self, "observer"):
@@ -125,12 +125,12 @@ class Stage:
     def _submit(self, plan: Plan) -> list[tuple[str, str]]:
         """The first of the tasks has a parameter that no trainer takes: it must end badly, once."""
         tasks = [(TEAMS[number % 2], f"s{plan.seed}-{number}") for number in range(plan.tasks)]
-        items = [self._task(plan, *task, number) for number, task in enumerate(tasks)]
+        items = [self.manifest(plan, *task, number) for number, task in enumerate(tasks)]
         given = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
-        self._run([*self._kubectl, "apply", "-f", "-"], given)
+        self.run([*self.kubectl, "apply", "-f", "-"], given)
         return tasks
 
-    def _task(self, plan: Plan, namespace: str, name: str, number: int) -> dict[str, Any]:
+    def manifest(self, plan: Plan, namespace: str, name: str, number: int) -> dict[str, Any]:
         return {
             "apiVersion": "collabspace.io/v1alpha1",
             "kind": "CollabTask",
@@ -180,9 +180,9 @@ class Stage:
 
     def _delete(self, task: tuple[str, str]) -> None:
         self._say(f"delete {'/'.join(task)}")
-        self.observer.deleted.add(self._uid(task))
+        self.observer.deleted[self._uid(task)] = time.time()
         namespace, name = task
-        self._run([*self._kubectl, "delete", "collabtask", name, f"--namespace={namespace}", "--wait=false"])
+        self.run([*self.kubectl, "delete", "collabtask", name, f"--namespace={namespace}", "--wait=false"])
 
     def _evict(self) -> None:
         """The task must go on in another attempt, or end if it was about to."""
@@ -191,19 +191,19 @@ class Stage:
             oldest = min(running, key=lambda one: one.start)
             self._say(f"evict {oldest.namespace}/{oldest.pod}")
             where = [oldest.pod, f"--namespace={oldest.namespace}", "--wait=false", "--ignore-not-found"]
-            self._run([*self._kubectl, "delete", "pod", *where])
+            self.run([*self.kubectl, "delete", "pod", *where])
 
     def _uid(self, task: tuple[str, str]) -> str:
         found = self.observer.uid(*task)
         assert found is not None, f"{task} was never seen"
         return found
 
-    def _collab(self, *arguments: str) -> None:
+    def collab(self, *arguments: str) -> None:
         program = Path(sys.executable).parent / "collabspace"
-        self._run([str(program), *arguments, f"--kubeconfig={self.cluster.kubeconfig}"])
+        self.run([str(program), *arguments, f"--kubeconfig={self.cluster.kubeconfig}"])
 
     @staticmethod
-    def _run(command: list[str], given: str = "") -> None:
+    def run(command: list[str], given: str = "") -> None:
         out = subprocess.PIPE
         done = subprocess.run(command, input=given, stdout=out, stderr=subprocess.STDOUT, text=True, check=False)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}"

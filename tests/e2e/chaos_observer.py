@@ -18,50 +18,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-Object = dict[str, Any]
+from chaos_watch import Object, Watch
+
 TASK_UID = "collabspace.io/task-uid"
 ATTEMPT = "collabspace.io/attempt"
 GPU = "nvidia.com/gpu"
 OVER = ("Succeeded", "Failed")
-
-
-class Watch(threading.Thread):
-    """Every change of one kind, in the order in which the API server told it."""
-
-    def __init__(self, kubectl: list[str], kind: str, changed: threading.Condition) -> None:
-        super().__init__(name=f"watch-{kind}", daemon=True)
-        self.events: list[tuple[str, Object]] = []
-        self._changed = changed
-        command = [*kubectl, "get", kind, "--all-namespaces", "--watch", "--output-watch-events", "--output=json"]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def run(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            event = json.loads(line)
-            with self._changed:
-                self.events.append((event["type"], event["object"]))
-                self._changed.notify_all()
-
-    def close(self) -> None:
-        self._process.terminate()
-        self._process.wait()
-        self.join()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-
-    def newest(self) -> dict[str, Object]:
-        """uid -> object, of those that exist."""
-        there: dict[str, Object] = {}
-        for kind, item in list(self.events):
-            there[item["metadata"]["uid"]] = item
-            if kind == "DELETED":
-                del there[item["metadata"]["uid"]]
-        return there
+ORPHAN_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +56,8 @@ class Observer:
     state: Path
     quota: dict[str, int]
     wanted: dict[tuple[str, str], Wanted] = field(default_factory=dict)
-    deleted: set[str] = field(default_factory=set)
+    deleted: dict[str, float] = field(default_factory=dict)
+    """uid -> when its deletion was asked for, in seconds since 1970."""
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
@@ -265,7 +229,7 @@ class Observer:
     def _nothing_left(self) -> Iterator[str]:
         ended = {uid for uid, task in self._tasks.newest().items() if _verdict(task) is not None}
         for process in self.processes():
-            if process.end is None and process.task_uid in ended | self.deleted:
+            if process.end is None and process.task_uid in ended | self.deleted.keys():
                 yield f"orphan: process of {process.pod} runs, its task has ended or is gone"
         for watch, kind in ((self._jobs, "Job"), (self._pods, "pod")):
             for item in watch.newest().values():
@@ -274,11 +238,27 @@ class Observer:
                     yield f"orphan: {kind} {'/'.join(_key(item))} of a deleted task"
                 if kind == "pod" and uid in ended and item["status"].get("phase") not in OVER:
                     yield f"orphan: pod {'/'.join(_key(item))} lives, its task has ended"
+        yield from self._gone_too_late()
         store = self.state / "broker" / "store"
         for uid in self.deleted:
             left = [str(path.relative_to(store)) for path in (store / uid).rglob("*") if path.is_file()]
             if left:
                 yield f"orphan: {len(left)} files of deleted task {uid} in the store, such as {left[0]}"
+
+    def _gone_too_late(self) -> Iterator[str]:
+        """Processes, Jobs and pods of a deleted task that were still there when their time was over."""
+        for process in self.processes():
+            late = (process.end or 0.0) - self.deleted.get(process.task_uid, float("inf"))
+            if late > ORPHAN_SECONDS:
+                yield f"orphan: process of {process.pod} ended {late:.0f} s after the deletion of its task"
+        for watch in (self._jobs, self._pods):
+            for _, item in list(watch.events):
+                meta = item["metadata"]
+                deleted = self.deleted.get(meta.get("labels", {}).get(TASK_UID), float("inf"))
+                late = watch.gone.get(meta["uid"], 0.0) - deleted
+                if late > ORPHAN_SECONDS:
+                    yield f"orphan: {'/'.join(_key(item))} went {late:.0f} s after the deletion of its task"
+                    break
 
     def _chains(self) -> Iterator[str]:
         command = [sys.executable, "-m", "collabspace.broker.verify", f"sqlite:///{self._database}"]
