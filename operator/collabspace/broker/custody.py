@@ -8,14 +8,17 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 from weakref import WeakValueDictionary
 
-from sqlalchemy import Delete, delete, select
+from sqlalchemy import Connection, Delete, Row, Select, delete, select
 
 from collabspace.api.dataset import DeletionPolicy
 from collabspace.broker.journal import Journal
 from collabspace.broker.ledger import Ledger
 from collabspace.broker.tables import checkpoints, owners
+
+CHECKPOINT = [column for column in checkpoints.c if column is not checkpoints.c.sequence]
 
 
 class OwnerKind(StrEnum):
@@ -113,8 +116,8 @@ class Custody:
         known = self._checkpoints.get(row.task_uid, [])
         if any((old.digest, old.attempt) == (row.digest, row.attempt) for old in known):
             return
-        await self._journal.run(lambda: put_checkpoint(self._journal.ledger, row))
-        self._checkpoints[row.task_uid] = [row, *(old for old in known if old.digest != row.digest)]
+        rows = await self._journal.run(lambda: put_checkpoint(self._journal.ledger, row))
+        self._checkpoints[row.task_uid] = rows
 
     async def drop_checkpoints(self, task_uid: str, digests: set[str]) -> None:
         await self._journal.run(lambda: remove_checkpoints(self._journal.ledger, task_uid, digests))
@@ -126,54 +129,60 @@ class Custody:
 
 
 def all_owners(ledger: Ledger) -> list[Owner]:
-    with ledger.transaction() as connection:
-        return [
-            Owner(
-                row.storage,
-                row.uid,
-                OwnerKind(row.kind),
-                row.namespace,
-                row.name,
-                DeletionPolicy(row.deletion_policy) if row.deletion_policy else None,
-            )
-            for row in connection.execute(select(owners))
-        ]
+    return [_owner(row) for row in ledger.read(lambda connection: connection.execute(select(owners)).all())]
 
 
 def put_owners(ledger: Ledger, held: Iterable[Owner]) -> None:
     """All or none."""
-    with ledger.transaction() as connection:
-        for owner in held:
-            connection.execute(delete(owners).where(owners.c.storage == owner.storage))
-            connection.execute(owners.insert().values(**asdict(owner)))
+    rows = [asdict(owner) for owner in held]
+
+    def put(connection: Connection) -> None:
+        for row in rows:
+            connection.execute(delete(owners).where(owners.c.storage == row["storage"]))
+            connection.execute(owners.insert().values(**row))
+
+    ledger.write(put)
 
 
 def remove_owner(ledger: Ledger, storage: str) -> None:
     """With its checkpoints, if it is a task."""
-    with ledger.transaction() as connection:
+
+    def remove(connection: Connection) -> None:
         connection.execute(delete(owners).where(owners.c.storage == storage))
         connection.execute(delete(checkpoints).where(checkpoints.c.task_uid == storage))
+
+    ledger.write(remove)
 
 
 def all_checkpoints(ledger: Ledger) -> list[CheckpointRow]:
     """Newest first."""
-    columns = [column for column in checkpoints.c if column is not checkpoints.c.sequence]
-    with ledger.transaction() as connection:
-        query = select(*columns).order_by(checkpoints.c.sequence.desc())
-        return [CheckpointRow(**row._mapping) for row in connection.execute(query)]
+    return ledger.read(lambda connection: _checkpoints(connection, select(*CHECKPOINT)))
 
 
-def put_checkpoint(ledger: Ledger, row: CheckpointRow) -> None:
-    """A row of the same digest gives way: the new one is the newest."""
-    with ledger.transaction() as connection:
+def put_checkpoint(ledger: Ledger, row: CheckpointRow) -> list[CheckpointRow]:
+    """A row of the same digest gives way: the new one is the newest. All of the task, newest first."""
+
+    def put(connection: Connection) -> list[CheckpointRow]:
         connection.execute(_those(row.task_uid, {row.digest}))
         connection.execute(checkpoints.insert().values(**asdict(row)))
+        return _checkpoints(connection, select(*CHECKPOINT).where(checkpoints.c.task_uid == row.task_uid))
+
+    return ledger.write(put)
 
 
 def remove_checkpoints(ledger: Ledger, task_uid: str, digests: set[str]) -> None:
-    with ledger.transaction() as connection:
-        connection.execute(_those(task_uid, digests))
+    ledger.write(lambda connection: connection.execute(_those(task_uid, digests)))
 
 
 def _those(task_uid: str, digests: set[str]) -> Delete:
     return delete(checkpoints).where(checkpoints.c.task_uid == task_uid, checkpoints.c.digest.in_(digests))
+
+
+def _checkpoints(connection: Connection, query: Select[Any]) -> list[CheckpointRow]:
+    rows = connection.execute(query.order_by(checkpoints.c.sequence.desc())).mappings()
+    return [CheckpointRow(**row) for row in rows]
+
+
+def _owner(row: Row[Any]) -> Owner:
+    policy = DeletionPolicy(row.deletion_policy) if row.deletion_policy else None
+    return Owner(row.storage, row.uid, OwnerKind(row.kind), row.namespace, row.name, policy)

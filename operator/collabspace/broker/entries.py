@@ -5,13 +5,16 @@ import uuid
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from sqlalchemy import RowMapping
+from sqlalchemy import RowMapping, String
 
 from collabspace.broker.chain import Sealed
+from collabspace.broker.tables import access
 from collabspace.client.protocol import Decision, LedgerRecord
 
 DECISIONS = "decisions"
 OPENED, DENIED, CLOSED, PUBLISHED, USED = "Opened", "Denied", "Closed", "Published", "Used"
+PROMOTED, DERIVED = "Promoted", "Derived"
+PROMOTED = "Promoted"
 BROKER_RESTARTED = "BrokerRestarted"
 
 
@@ -58,6 +61,9 @@ class Entry:
         return replace(self, **changes)
 
 
+WIDTHS = {
+    column.name: column.type.length for column in access.c if isinstance(column.type, String) and column.type.length
+}
 SEALED_FIELDS = ("time", *(field.name for field in fields(Entry)))
 
 
@@ -69,11 +75,18 @@ def time_text(now: dt.datetime) -> str:
 def values_of(entry: Entry, now: dt.datetime) -> dict[str, str | int | None]:
     """The columns that the seal covers. Only records about a session carry its id."""
     values: dict[str, str | int | None] = {"time": time_text(now)}
-    values |= {field.name: getattr(entry, field.name) for field in fields(Entry)}
+    values |= {field.name: _storable(field.name, getattr(entry, field.name)) for field in fields(Entry)}
     values["decision"] = entry.decision.value
     if entry.event not in (OPENED, CLOSED):
         values["session"] = None
     return values
+
+
+def _storable(name: str, value: str | int | None) -> str | int | None:
+    """The value as every database keeps it: one caller's odd words must not keep others' records from being written."""
+    if not isinstance(value, str):
+        return value
+    return value.encode(errors="replace").decode().replace("\0", "\ufffd")[: WIDTHS[name]]
 
 
 def entry_of_row(row: RowMapping) -> Entry:

@@ -1,17 +1,13 @@
-"""The ledger's tables, and how their database is opened. History lives here, outlives every object, and is only ever
-added to.
+"""The ledger's tables. History lives here, outlives every object, and is only ever added to.
 
 `checkpoints` and `owners` are no history: they say what the store holds, and change with it. Nor is `open_sessions`:
-it says which sessions a broker that died has left open.
+it says which sessions are open at which broker. `replicas`, `news` and `turns` are what brokers on one ledger tell each
+other. A change of anything here is a step in schema.py.
 """
-
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Column,
-    Connection,
-    Engine,
     ForeignKey,
     Index,
     Integer,
@@ -21,11 +17,8 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    create_engine,
-    event,
 )
 
-BUSY_MILLISECONDS = 5_000
 metadata = MetaData()
 # SQLite gives row numbers only to a plain INTEGER key.
 Number = BigInteger().with_variant(Integer, "sqlite")
@@ -83,11 +76,39 @@ access = Table(
     Index("access_attempt", "task_uid", "attempt", "event"),
 )
 
+schema = Table("schema", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
+
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("replica", String(32), primary_key=True),
+    Column("beat", BigInteger, nullable=False, comment="Grows while the broker lives; the others watch it."),
+    Column("heard", BigInteger, nullable=False, comment="Of the news: the last one that it has taken in."),
+)
+
+news = Table(
+    "news",
+    metadata,
+    Column("sequence", Number, primary_key=True, autoincrement=True),
+    Column("replica", String(32), nullable=False, comment="Which did it, and need not hear of it."),
+    Column("uid", String(64), nullable=False, comment="Task or storage of which something changed."),
+    Column("progress", Text, comment="What an attempt reported, as JSON; it is kept nowhere else."),
+    sqlite_autoincrement=True,
+)
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("storage", String(64), primary_key=True, comment="What is stored under it is being changed."),
+    Column("replica", String(32), ForeignKey("replicas.replica", ondelete="CASCADE"), nullable=False),
+)
+
 open_sessions = Table(
     "open_sessions",
     metadata,
     Column("session", String(32), primary_key=True),
     Column("sequence", Number, ForeignKey("access.sequence"), nullable=False, comment="Of the record that opened it."),
+    Column("replica", String(32), ForeignKey("replicas.replica", ondelete="SET NULL"), comment="Empty: it is gone."),
 )
 
 attempts = Table(
@@ -127,28 +148,3 @@ owners = Table(
     Column("name", String(253), nullable=False),
     Column("deletion_policy", String(16), comment="As last seen on the object; empty: never seen."),
 )
-
-
-def open_database(url: str) -> Engine:
-    """The database at an SQLAlchemy URL; transactions that write say so by the option `ledger_writes`."""
-    engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
-        _tune_sqlite(engine)
-    return engine
-
-
-def _tune_sqlite(engine: Engine) -> None:
-    """WAL with a sync on every commit; writers queue at BEGIN, so that two of them can never read the same head."""
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _: Any) -> None:
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_MILLISECONDS}"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("ledger_writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,12 +1,10 @@
 """Many callers, one ledger: every first refusal at once, a flood as one record, and never a loss in silence."""
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
-from pathlib import Path
 
 import pytest
+from ledger_backends import Backend
 
 from collabspace.api import names
 from collabspace.broker.journal import Journal
@@ -18,20 +16,19 @@ DENIAL = Entry(DENIED, Decision.DENIED, "GrantMissing", namespace="out", account
 
 
 class Desk:
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self.ledger = Ledger(f"sqlite:///{file}")
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.ledger = Ledger(backend.url)
         self.heard: list[Entry] = []
         self.journal = Journal(self.ledger, lambda entry, head, time: self.heard.append(entry))
 
     def rows(self) -> list[tuple[str, str, int]]:
-        with closing(sqlite3.connect(self.file)) as connection:
-            return connection.execute("SELECT event, reason, repeats FROM access ORDER BY sequence").fetchall()
+        return self.backend.ask("SELECT event, reason, repeats FROM access ORDER BY sequence")
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    made = Desk(tmp_path / "ledger.db")
+async def desk(backend: Backend) -> AsyncIterator[Desk]:
+    made = Desk(backend)
     made.journal.start()
     yield made
     await made.journal.close()
@@ -66,8 +63,8 @@ async def test_refusals_that_differ_have_a_record_each_at_once(desk: Desk) -> No
     assert len(desk.rows()) == 5
 
 
-async def test_what_was_only_counted_is_written_at_the_end(tmp_path: Path) -> None:
-    desk = Desk(tmp_path / "ledger.db")
+async def test_what_was_only_counted_is_written_at_the_end(backend: Backend) -> None:
+    desk = Desk(backend)
     desk.journal.start()
     for _ in range(3):
         await desk.journal.deny(DENIAL)
@@ -77,18 +74,15 @@ async def test_what_was_only_counted_is_written_at_the_end(tmp_path: Path) -> No
 
 
 async def test_without_a_ledger_nobody_gets_an_answer_and_afterwards_all_goes_on(desk: Desk) -> None:
-    with closing(sqlite3.connect(desk.file)) as connection:
-        connection.execute("ALTER TABLE access RENAME TO away")
-        connection.commit()
-        answers = await asyncio.gather(
-            desk.journal.record(DENIAL),
-            desk.journal.deny(DENIAL),
-            desk.journal.deny(DENIAL),
-            return_exceptions=True,
-        )
-        assert [type(answer) for answer in answers] == [Undecided, Undecided, Undecided]
-        connection.execute("ALTER TABLE away RENAME TO access")
-        connection.commit()
+    desk.backend.change(("ALTER TABLE access RENAME TO away", ()))
+    answers = await asyncio.gather(
+        desk.journal.record(DENIAL),
+        desk.journal.deny(DENIAL),
+        desk.journal.deny(DENIAL),
+        return_exceptions=True,
+    )
+    assert [type(answer) for answer in answers] == [Undecided, Undecided, Undecided]
+    desk.backend.change(("ALTER TABLE away RENAME TO access", ()))
     await desk.journal.deny(DENIAL)
     assert [row[0] for row in desk.rows()] == ["Denied"]
 
@@ -109,14 +103,14 @@ async def test_ten_thousand_refusals_of_many_accounts_are_two_rows_that_say_how_
     assert [row[2] for row in desk.rows()] == [1, 9_999]
 
 
-async def test_what_a_dead_broker_left_open_is_closed_at_the_start_of_the_next_and_heard_of(tmp_path: Path) -> None:
-    file = tmp_path / "ledger.db"
-    dead = Desk(file)
+async def test_what_a_dead_broker_left_open_is_closed_at_the_start_of_the_next_and_heard_of(backend: Backend) -> None:
+    dead = Desk(backend)
     dead.journal.start()
     opened = DENIAL.but(event=OPENED, decision=Decision.ALLOWED, reason="Granted")
     await dead.journal.record(opened)
     for _ in range(2):
-        desk = Desk(file)
+        backend.change(("DELETE FROM replicas", ()))
+        desk = Desk(backend)
         desk.journal.start()
         await desk.journal.close()
         desk.ledger.close()

@@ -1,16 +1,14 @@
 """Whatever is done to the ledger behind its back is found, and the first bad record is named."""
 
 import datetime as dt
-import shutil
-import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
+from dataclasses import dataclass
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from ledger_backends import Backend, Statement, restored, saved
 
 from collabspace.broker.chain import GENESIS
 from collabspace.broker.ledger import (
@@ -36,51 +34,52 @@ LENGTH = 8
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+def ledger(backend: Backend) -> Iterator[Ledger]:
+    made = Ledger(backend.url)
     yield made
     made.close()
 
 
-def written(folder: Path) -> Path:
-    """A ledger with one chain of LENGTH records and another one beside it; closed. Written once, then copied."""
-    original, file = folder / "original.db", folder / "ledger.db"
-    if not original.exists():
-        ledger = Ledger(f"sqlite:///{original}")
-        for number in range(LENGTH):
-            ledger.append([ABOUT.but(bytes=number), ENTRY.but(reason=f"Other{number}")], clock.now())
-        ledger.close()
-    shutil.copyfile(original, file)
-    return file
+def write(ledger: Ledger) -> None:
+    """One chain of LENGTH records and another one beside it."""
+    for number in range(LENGTH):
+        ledger.append([ABOUT.but(bytes=number), ENTRY.but(reason=f"Other{number}")], clock.now())
 
 
-def tamper(file: Path, *statements: tuple[str, tuple[object, ...]]) -> None:
-    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
-        for statement, values in statements:
-            connection.execute(statement, values)
+@dataclass(frozen=True)
+class Tampered:
+    """Records that are tampered with again and again, and someone who only checks them."""
 
+    backend: Backend
+    reader: Ledger
 
-def problem(file: Path, chain: str = "uid-notes", heads: tuple[str, ...] = ()) -> str | None:
-    ledger = Ledger(f"sqlite:///{file}")
-    try:
-        verdict = ledger.verify(chain, heads)
+    def change(self, *statements: Statement) -> None:
+        """To records that were untouched until now."""
+        restored(self.backend)
+        self.backend.change(*statements)
+
+    def problem(self, chain: str = "uid-notes", heads: tuple[str, ...] = ()) -> str | None:
+        verdict = self.reader.verify(chain, heads)
         assert verdict.ok == (verdict.problem is None)
         return verdict.problem
-    finally:
-        ledger.close()
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("ledger")
+def records(shared_backend: Backend) -> Iterator[Tampered]:
+    writer = Ledger(shared_backend.url)
+    write(writer)
+    writer.close()
+    saved(shared_backend)
+    reader = Ledger(shared_backend.url, create=False)
+    yield Tampered(shared_backend, reader)
+    reader.close()
 
 
-def test_an_untouched_chain_is_good_and_ends_at_its_head(tmp_path: Path) -> None:
-    ledger = Ledger(f"sqlite:///{written(tmp_path)}")
+def test_an_untouched_chain_is_good_and_ends_at_its_head(ledger: Ledger) -> None:
+    write(ledger)
     head = ledger.append([ABOUT], clock.now())[-1]
     verdict = ledger.verify("uid-notes", [head])
     assert (verdict.ok, verdict.records, verdict.head) == (True, LENGTH + 1, head)
-    ledger.close()
 
 
 def test_a_chain_without_records_is_good(ledger: Ledger) -> None:
@@ -88,76 +87,68 @@ def test_a_chain_without_records_is_good(ledger: Ledger) -> None:
     assert (verdict.ok, verdict.records, verdict.head) == (True, 0, GENESIS)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None)
 @given(position=st.integers(1, LENGTH), column=st.sampled_from(COLUMNS))
-def test_a_changed_field_is_found_and_its_record_named(folder: Path, position: int, column: str) -> None:
-    file = written(folder)
-    change = f"UPDATE access SET {column} = 4711 WHERE chain = 'uid-notes' AND position = ?"
-    tamper(file, (change, (position,)))
-    assert problem(file) == f"record {position}: edited or moved; its content does not fit its hash"
-    assert problem(file, DECISIONS) is None
+def test_a_changed_field_is_found_and_its_record_named(records: Tampered, position: int, column: str) -> None:
+    change = f"UPDATE access SET {column} = '4711' WHERE chain = 'uid-notes' AND position = ?"
+    records.change((change, (position,)))
+    assert records.problem() == f"record {position}: edited or moved; its content does not fit its hash"
+    assert records.problem(DECISIONS) is None
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None)
 @given(position=st.integers(1, LENGTH - 1))
-def test_a_removed_record_is_found_and_named(folder: Path, position: int) -> None:
-    file = written(folder)
-    tamper(file, ("DELETE FROM access WHERE chain = 'uid-notes' AND position = ?", (position,)))
-    assert problem(file) == f"record {position}: removed"
+def test_a_removed_record_is_found_and_named(records: Tampered, position: int) -> None:
+    records.change(("DELETE FROM access WHERE chain = 'uid-notes' AND position = ?", (position,)))
+    assert records.problem() == f"record {position}: removed"
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None)
 @given(position=st.integers(1, LENGTH - 1))
-def test_a_removed_record_whose_followers_moved_up_is_found_and_named(folder: Path, position: int) -> None:
-    file = written(folder)
-    tamper(
-        file,
+def test_a_removed_record_whose_followers_moved_up_is_found_and_named(records: Tampered, position: int) -> None:
+    records.change(
         ("DELETE FROM access WHERE chain = 'uid-notes' AND position = ?", (position,)),
         ("UPDATE access SET position = -position WHERE chain = 'uid-notes' AND position > ?", (position,)),
         ("UPDATE access SET position = -position - 1 WHERE position < 0", ()),
     )
-    found = problem(file)
+    found = records.problem()
     assert found is not None and found.startswith(f"record {position}:")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None)
 @given(places=st.lists(st.integers(1, LENGTH), min_size=2, max_size=2, unique=True))
-def test_swapped_records_are_found_and_the_first_one_named(folder: Path, places: list[int]) -> None:
-    file = written(folder)
+def test_swapped_records_are_found_and_the_first_one_named(records: Tampered, places: list[int]) -> None:
     first, second = sorted(places)
     move = "UPDATE access SET position = ? WHERE chain = 'uid-notes' AND position = ?"
-    tamper(file, (move, (0, first)), (move, (first, second)), (move, (second, 0)))
-    found = problem(file)
+    records.change((move, (0, first)), (move, (first, second)), (move, (second, 0)))
+    found = records.problem()
     assert found is not None and found.startswith(f"record {first}:")
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None)
 @given(left=st.integers(0, LENGTH - 1))
-def test_a_chain_cut_off_is_found_and_the_first_missing_record_named(folder: Path, left: int) -> None:
-    file = written(folder)
-    tamper(file, ("DELETE FROM access WHERE chain = 'uid-notes' AND position > ?", (left,)))
-    found = problem(file)
+def test_a_chain_cut_off_is_found_and_the_first_missing_record_named(records: Tampered, left: int) -> None:
+    records.change(("DELETE FROM access WHERE chain = 'uid-notes' AND position > ?", (left,)))
+    found = records.problem()
     assert found is not None and found.startswith(f"record {left + 1}: removed from the end")
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None)
 @given(left=st.integers(1, LENGTH - 1))
 def test_a_cut_that_also_corrects_the_table_of_chains_is_found_by_a_head_known_elsewhere(
-    folder: Path, left: int
+    records: Tampered, left: int
 ) -> None:
-    file = written(folder)
-    with closing(sqlite3.connect(file)) as connection:
-        head = connection.execute("SELECT head FROM chains WHERE chain = 'uid-notes'").fetchone()[0]
-    cut(file, left)
-    assert problem(file) is None, "the file alone cannot show it"
-    found = problem(file, heads=(head,))
+    restored(records.backend)
+    ((head,),) = records.backend.ask("SELECT head FROM chains WHERE chain = 'uid-notes'")
+    cut(records.backend, left)
+    assert records.problem() is None, "the database alone cannot show it"
+    found = records.problem(heads=(head,))
     assert found is not None and found.startswith(f"record {left + 1}: a head known from elsewhere")
 
 
-def cut(file: Path, left: int) -> None:
+def cut(backend: Backend, left: int) -> None:
     """Removes the end of the chain and makes the table of chains agree."""
-    tamper(
-        file,
+    backend.change(
         ("DELETE FROM access WHERE chain = 'uid-notes' AND position > ?", (left,)),
         (
             "UPDATE chains SET records = ?, head = (SELECT hash FROM access WHERE chain = 'uid-notes' "
@@ -167,31 +158,25 @@ def cut(file: Path, left: int) -> None:
     )
 
 
-def test_a_process_remembers_the_head_it_wrote(tmp_path: Path) -> None:
-    file = tmp_path / "ledger.db"
-    ledger = Ledger(f"sqlite:///{file}")
+def test_a_process_remembers_the_head_it_wrote(ledger: Ledger, backend: Backend) -> None:
     for _ in range(3):
         ledger.append([ABOUT], clock.now())
-    cut(file, 2)
+    cut(backend, 2)
     verdict = ledger.verify("uid-notes")
     assert verdict.problem is not None and verdict.problem.startswith("record 3: a head known from elsewhere")
-    ledger.close()
 
 
-def test_a_record_written_by_someone_else_is_found(tmp_path: Path) -> None:
-    file = written(tmp_path)
-    with closing(sqlite3.connect(file)) as connection:
-        names = [row[1] for row in connection.execute("PRAGMA table_info(access)")]
-    others = ", ".join(name for name in names if name not in ("sequence", "position"))
-    tamper(
-        file,
+def test_a_record_written_by_someone_else_is_found(records: Tampered) -> None:
+    left_out = ('"sequence"', '"position"')
+    others = ", ".join(name for name in records.backend.columns("access") if name not in left_out)
+    records.change(
         (
-            f"INSERT INTO access (position, {others}) SELECT {LENGTH + 1}, {others} FROM access "
+            f"INSERT INTO access (sequence, position, {others}) SELECT 4711, {LENGTH + 1}, {others} FROM access "
             f"WHERE chain = 'uid-notes' AND position = {LENGTH}",
             (),
         ),
     )
-    found = problem(file)
+    found = records.problem()
     assert found is not None and found.startswith(f"record {LENGTH + 1}:")
 
 
@@ -231,19 +216,18 @@ def test_pages_go_back_in_time_without_gap_or_repetition(ledger: Ledger) -> None
     assert seen == [6, 5, 4, 3, 2, 1, 0]
 
 
-def test_counters_are_what_the_records_add_up_to(ledger: Ledger) -> None:
+def test_counters_are_what_the_records_add_up_to(ledger: Ledger, backend: Backend) -> None:
     first, second, third = (ABOUT.but(event=OPENED, session=name) for name in ("one", "two", "three"))
     ledger.append([first, second, third], clock.now())
     ledger.append([first.but(event=CLOSED, bytes=10), second.but(event=CLOSED, bytes=5)], clock.now())
     ledger.append([ABOUT.but(event=DENIED, decision=Decision.DENIED, repeats=4)], clock.now())
+    backend.change(("DELETE FROM replicas", ()))
     ((_, head),) = ledger.close_interrupted(clock.now())
     counted = ledger.counters()["uid-notes"]
     assert (counted.reads, counted.denials, counted.bytes_read, counted.head) == (3, 4, 15, head)
 
 
-def test_every_session_is_closed_once_whoever_closes_it(tmp_path: Path) -> None:
-    file = tmp_path / "ledger.db"
-    ledger = Ledger(f"sqlite:///{file}")
+def test_every_session_is_closed_once_whoever_closes_it(ledger: Ledger, backend: Backend) -> None:
     entries = [ABOUT.but(event=OPENED, session=f"s{number}", owner=None, dataset_uid=None) for number in range(2)]
     entries += [ABOUT.but(event=OPENED, session=f"s{number}") for number in range(2, 4)]
     ledger.append(entries, clock.now())
@@ -251,19 +235,18 @@ def test_every_session_is_closed_once_whoever_closes_it(tmp_path: Path) -> None:
     (head,) = ledger.append([closed], clock.now())
     assert head is not None and ledger.append([closed, closed], clock.now()) == [None, None]
     for expected in (["s1", "s2", "s3"], []):
-        next_life = Ledger(f"sqlite:///{file}")
+        next_life = Ledger(backend.url)
+        backend.change(("DELETE FROM replicas", ()))
         assert [entry.session for entry, _ in next_life.close_interrupted(clock.now())] == expected
         next_life.close()
-    with closing(sqlite3.connect(file)) as connection:
-        rows = connection.execute("SELECT session, reason, bytes FROM access WHERE event = 'Closed' ORDER BY session")
-        assert rows.fetchall() == [
-            ("s0", "Granted", 3),
-            ("s1", "BrokerRestarted", None),
-            ("s2", "BrokerRestarted", None),
-            ("s3", "BrokerRestarted", None),
-        ]
+    closings = "SELECT session, reason, bytes FROM access WHERE event = 'Closed' ORDER BY session"
+    assert backend.ask(closings) == [
+        ("s0", "Granted", 3),
+        ("s1", "BrokerRestarted", None),
+        ("s2", "BrokerRestarted", None),
+        ("s3", "BrokerRestarted", None),
+    ]
     assert all(ledger.verify(chain).ok for chain in ledger.every_chain())
-    ledger.close()
 
 
 def used(**changes: object) -> Entry:
@@ -271,9 +254,9 @@ def used(**changes: object) -> Entry:
     return ENTRY.but(event=USED, **figures | changes)
 
 
-def test_usage_of_an_attempt_said_twice_is_recorded_once_also_after_a_restart(tmp_path: Path) -> None:
+def test_usage_of_an_attempt_said_twice_is_recorded_once_also_after_a_restart(backend: Backend) -> None:
     for expected in (3, 0):
-        ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+        ledger = Ledger(backend.url)
         said = [used(), used(), used(attempt=2), used(task_uid="u")]
         heads = [ledger.keep_usage(entry, clock.now()) for entry in said]
         assert sum(head is not None for head in heads) == expected
@@ -307,11 +290,13 @@ def test_a_page_onward_goes_forward_in_time_from_a_moment_on(ledger: Ledger) -> 
     assert ledger.onward("fourth", 0, 10, "").records == []
 
 
-def test_a_database_of_another_release_is_refused_and_its_missing_column_named(tmp_path: Path) -> None:
-    file = written(tmp_path)
-    tamper(file, ("ALTER TABLE access DROP COLUMN session", ()))
-    with pytest.raises(LedgerUnavailableError, match="table access has no column session"):
-        Ledger(f"sqlite:///{file}")
+def test_a_database_of_another_release_is_refused_and_its_missing_column_named(
+    ledger: Ledger, backend: Backend
+) -> None:
+    backend.change(("ALTER TABLE access DROP COLUMN session", ()))
+    for create in (True, False):
+        with pytest.raises(LedgerUnavailableError, match="table access has no column session"):
+            Ledger(backend.url, create=create)
 
 
 def test_end_and_result_of_an_attempt_do_not_overwrite_each_other(ledger: Ledger) -> None:
@@ -320,10 +305,21 @@ def test_end_and_result_of_an_attempt_do_not_overwrite_each_other(ledger: Ledger
     assert ledger.attempts() == [AttemptRow("t", 1, "lab", "ner", end="E", result="R")]
 
 
-def test_a_ledger_that_cannot_be_written_says_so(tmp_path: Path) -> None:
-    file = tmp_path / "ledger.db"
-    ledger = Ledger(f"sqlite:///{file}")
-    tamper(file, ("DROP TABLE access", ()))
+def test_the_first_end_that_was_said_stays(ledger: Ledger) -> None:
+    ledger.keep_attempt(AttemptRow("t", 1, "lab", "ner", end="first"))
+    kept = ledger.keep_attempt(AttemptRow("t", 1, "lab", "ner", end="second", result="R"))
+    assert (kept.end, kept.result) == ("first", "R")
+
+
+def test_a_ledger_that_cannot_be_written_says_so(ledger: Ledger, backend: Backend) -> None:
+    backend.change(("ALTER TABLE access RENAME TO away", ()))
     with pytest.raises(LedgerUnavailableError):
         ledger.append([ABOUT], clock.now())
-    ledger.close()
+
+
+def test_odd_and_long_words_of_one_caller_keep_no_record_from_being_written(ledger: Ledger) -> None:
+    odd = ABOUT.but(claimed_by="a\0b\ud800" + "x" * 400, reason="r" * 100)
+    ledger.append([ABOUT, odd, ABOUT], clock.now())
+    assert ledger.verify("uid-notes").records == 3
+    kept = ledger.page("lab", None, 3, None).records[1]
+    assert kept.claimed_by == ("a\ufffdb?" + "x" * 400)[:256] and kept.reason == "r" * 64
