@@ -58,7 +58,7 @@ def main() -> None:
 def _parts(settings: BrokerSettings) -> Parts:
     access = config.load(settings.kubeconfig)
     try:
-        ledger = Ledger(settings.broker_ledger)
+        ledger = Ledger(settings.broker_ledger, password_file=settings.broker_ledger_password_file)
     except LedgerUnavailableError as error:
         raise SettingsError(f"COLLABSPACE_BROKER_LEDGER: the ledger cannot be opened or written ({error})") from error
     held = all_owners(ledger)

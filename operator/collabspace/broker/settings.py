@@ -27,7 +27,12 @@ class BrokerSettings(BaseSettings):
     broker_tls_cert: Path
     broker_tls_key: Path
     broker_store: Path = Field(description="Folder of the filesystem store.")
-    broker_ledger: str = Field(description="SQLAlchemy URL, for example sqlite:////var/lib/collabspace/ledger.db")
+    broker_ledger: str = Field(
+        description="SQLAlchemy URL: sqlite:////var/lib/collabspace/ledger.db or postgresql+psycopg://user@host/name"
+    )
+    broker_ledger_password_file: Path | None = Field(
+        default=None, description="Of PostgreSQL, read at each connecting; None: libpq's own ways, such as PGPASSFILE."
+    )
     broker_metrics: str | None = Field(default=None, description="host:port of a plain listener for metrics alone.")
     broker_max_version_bytes: int = Field(default=200 * GIB, ge=1)
     broker_max_result_bytes: int = Field(default=20 * GIB, ge=1)
@@ -43,9 +48,11 @@ class BrokerSettings(BaseSettings):
     @classmethod
     def _is_url(cls, value: str) -> str:
         try:
-            make_url(value)
-        except ArgumentError:
+            url = make_url(value)
+        except (ArgumentError, ValueError):
             raise ValueError("is not an SQLAlchemy URL such as sqlite:////folder/ledger.db") from None
+        if url.password is not None or "password" in url.query:
+            raise ValueError(f"holds a password; take it out, and name a file in {PREFIX}BROKER_LEDGER_PASSWORD_FILE")
         return value
 
     @field_validator("broker_metrics")
