@@ -10,7 +10,9 @@ from trainer_runs import Command, document, table
 
 from collabspace.api.manifest import ColumnKind, ColumnSchema, Split
 from collabspace.api.run import MetricName
+from collabspace_trainer import stored
 from collabspace_trainer.methods import features
+from collabspace_trainer.methods.estimator import Estimator, load_estimator
 from collabspace_trainer.methods.layers import Layers
 from collabspace_trainer.tasks.tabular import Rows
 
@@ -23,7 +25,7 @@ def value(report: object, name: MetricName, dataset: str = "") -> float:
     return float(found.value)
 
 
-@pytest.mark.parametrize("method", ["LogisticRegression", "NeuralNetwork"])
+@pytest.mark.parametrize("method", ["LogisticRegression", "NeuralNetwork", "RandomForest", "GradientBoosting"])
 def test_a_class_is_learnt_from_the_tables_of_two_owners(command: Command, method: str) -> None:
     data = {"ward": table(command.folder / "ward", 1), "clinic": table(command.folder / "clinic", 2)}
     run = document("Tabular", method, [{"name": "ward"}, {"name": "clinic"}])
@@ -42,9 +44,11 @@ def test_a_class_is_learnt_from_the_tables_of_two_owners(command: Command, metho
     assert value(report, MetricName.ACCURACY, "ward") == pytest.approx(right.mean())
 
 
-def test_a_number_is_estimated_better_than_by_its_mean(command: Command) -> None:
+@pytest.mark.parametrize("method", ["NeuralNetwork", "RandomForest", "GradientBoosting"])
+def test_a_number_is_estimated_better_than_by_its_mean(command: Command, method: str) -> None:
     data = {"ward": table(command.folder / "ward", 1, number=True)}
-    run = document("Tabular", "NeuralNetwork", [{"name": "ward"}], parameters={"earlyStoppingPatience": 3})
+    parameters = {"earlyStoppingPatience": 3} if method == "NeuralNetwork" else {}
+    run = document("Tabular", method, [{"name": "ward"}], parameters=parameters)
     finished = command.run_local(run, data, target="outcome:Number")
     assert finished.code == 0, finished.errors
     assert finished.report.headline is MetricName.RMSE
@@ -89,10 +93,8 @@ def test_saved_layers_give_the_measured_predictions(tmp_path: Path) -> None:
         (generator.normal(size=s).astype(np.float32), generator.normal(size=s[0]).astype(np.float32))
         for s in ((4, 3), (2, 4))
     ]
-    model = Layers("NeuralNetwork", made, layers, "outcome", ["a", "b"])
+    model = Estimator("Tabular", "NeuralNetwork", ["a", "b"], made, Layers(layers), "Logits", "outcome")
     model.save(tmp_path)
-    arrays = load_file(tmp_path / "model.safetensors")
-    again = [(arrays[f"layers.{i}.weight"], arrays[f"layers.{i}.bias"]) for i in range(2)]
     some = rows([0.5, np.nan], ["y", None])
-    assert (Layers("NeuralNetwork", made, again, "outcome", ["a", "b"]).predict(some) == model.predict(some)).all()
+    assert (load_estimator(stored.read(tmp_path), None).predict(some) == model.predict(some)).all()
     assert np.exp(model.predict(some)).sum(axis=1) == pytest.approx(1.0)

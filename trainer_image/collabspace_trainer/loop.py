@@ -16,6 +16,7 @@ from collabspace_trainer.keeper import Keeper
 from collabspace_trainer.order import batches
 from collabspace_trainer.parameters import Settings
 from collabspace_trainer.pulse import WAITING_STALL_SECONDS
+from collabspace_trainer.runtime import Runtime
 from collabspace_trainer.session import Session
 from collabspace_trainer.snapshot import Training
 
@@ -188,7 +189,7 @@ def step(
     total = learner.weight(batch)
     loss = 0.0
     for start in range(0, len(batch), rules.micro_batch_size):
-        with autocast(session):
+        with autocast(session.runtime):
             part = learner.loss(batch[start : start + rules.micro_batch_size]) / total
         part.backward()  # type: ignore[no-untyped-call]
         loss += part.item()
@@ -212,10 +213,10 @@ def must_end(session: Session) -> bool:
     return bool(session.course.stopped)
 
 
-def autocast(session: Session) -> torch.autocast:
+def autocast(machine: Runtime) -> torch.autocast:
     """Computes in BFloat16 where the runtime chose it; weights and optimizer state stay in Float32."""
-    enabled = session.runtime.precision == "BFloat16"
-    return torch.autocast(session.runtime.device, dtype=torch.bfloat16, enabled=enabled)
+    enabled = machine.precision == "BFloat16"
+    return torch.autocast(machine.device, dtype=torch.bfloat16, enabled=enabled)
 
 
 def rate_factor(rules: Recipe, step_index: int, total: int) -> float:

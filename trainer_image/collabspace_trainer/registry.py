@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from collabspace.api.catalogue import Catalogue, CatalogueTask, Method, Parameter
+from collabspace.api.catalogue import Catalogue, CatalogueTask, Method, Parameter, Purpose
 from collabspace.api.manifest import DatasetFormat, Split
 from collabspace.api.report import DatasetFacts
 from collabspace.api.run import MetricName
+from collabspace_trainer.errors import DataError
+from collabspace_trainer.stored import StoredModel
 
 if TYPE_CHECKING:
     from collabspace_trainer.evaluation.evaluation import Evaluation
+    from collabspace_trainer.runtime import Runtime
     from collabspace_trainer.session import Session
     from collabspace_trainer.spec import Plan
     from collabspace_trainer.versions import Version
@@ -45,7 +48,7 @@ class Predictor(Protocol):
         ...
 
     def save(self, folder: Path) -> None:
-        """Writes safetensors and JSON into the folder, which exists and is empty."""
+        """Writes safetensors, JSON and its description (see `stored`) into the folder, which exists and is empty."""
         ...
 
 
@@ -63,6 +66,8 @@ class Task(Protocol):
 
 Train = Callable[[Any, "Session", Callable[[Any], float] | None], Any]
 """corpus, session, score of a predictor on the validation split (None: there is none) -> predictor."""
+Load = Callable[[StoredModel, "Runtime"], Any]
+"""What `save` wrote, as a predictor again, ready to be measured. Raises DataError."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ class MethodEntry:
     task: str
     description: Method
     train: Train
+    load: Load
     gradients: bool
 
 
@@ -101,18 +107,23 @@ def task(
     return register
 
 
-def method(
+def method(  # noqa: PLR0913 the line of a table, by keyword
     name: str,
     tasks: Sequence[str],
     description: str,
     parameters: Sequence[Parameter],
     cost: int,
+    load: Load,
     accepts_weights: bool = False,
+    needs_weights: bool = False,
     gradients: bool = True,
+    baseline: bool = False,
+    purpose: Purpose = Purpose.TRAINING,
 ) -> Callable[[F], F]:
-    """Registers a function as a method for tasks. `cost` is relative to the cheapest method of the task.
+    """Registers a function as a method for tasks; `load` reads back the models that it makes.
 
-    `gradients` says that it needs torch and can use a GPU.
+    `gradients` says that it needs torch and can use a GPU. `cost` is CPU-seconds for 10,000 training records, and for
+    each epoch where there are epochs; `baseline` methods set the bar. What needs weights accepts them.
     """
 
     def register(train: F) -> F:
@@ -121,13 +132,28 @@ def method(
                 name=name,
                 description=description,
                 parameters=list(parameters),
-                accepts_weights=accepts_weights,
+                purpose=purpose,
+                needs_weights=needs_weights,
+                accepts_weights=accepts_weights or needs_weights,
+                baseline=baseline,
                 cost=cost,
             )
-            METHODS[task_name, name] = MethodEntry(task_name, entry, train, gradients)
+            METHODS[task_name, name] = MethodEntry(task_name, entry, train, load, gradients)
         return train
 
     return register
+
+
+def method_of(model: StoredModel) -> MethodEntry:
+    """The method that made a stored model and can load it. Raises DataError when this release has none such."""
+    load()
+    found = METHODS.get((model.description.task, model.description.method))
+    if found is None:
+        raise DataError(
+            f"model: it is of {model.description.task!r} by {model.description.method!r}, which this release cannot "
+            "load; give the result of a run of this release"
+        )
+    return found
 
 
 def load() -> None:
@@ -135,9 +161,11 @@ def load() -> None:
     for name in (
         "tasks.token_classification",
         "tasks.tabular",
+        "tasks.text_classification",
         "methods.full_fine_tuning",
         "methods.neural_network",
         "methods.logistic_regression",
+        "methods.tree_ensembles",
     ):
         importlib.import_module(f"collabspace_trainer.{name}")
 

@@ -1,6 +1,7 @@
-"""Measures classifiers of rows: right or wrong, how sure, and how honestly sure."""
+"""Measures classifiers of rows and texts: right or wrong, how sure, and how honestly sure."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,24 @@ Part = tuple[NDArray[Any], NDArray[np.float64]]
 """Gold class numbers [rows] with log-probabilities [rows, labels]; or gold quantities with estimates, both [rows]."""
 
 
-def evaluate(parts: Mapping[str, Part], labels: Sequence[str], split: Split, intervals: bool) -> Evaluation:
-    """Rows by dataset and pooled (dataset empty); without `intervals` metrics and losses alone."""
+def evaluate(
+    parts: Mapping[str, Part],
+    labels: Sequence[str],
+    split: Split,
+    intervals: bool,
+    groups: Mapping[str, NDArray[np.int64]] | None = None,
+) -> Evaluation:
+    """Rows by dataset and pooled (dataset empty); without `intervals` metrics and losses alone.
+
+    `groups` numbers each record's group by dataset; without it each record is one of its own.
+    """
     result = Evaluation()
+    own = groups or {name: np.arange(len(gold)) for name, (gold, _) in parts.items()}
+    groups = {**own, POOLED: _apart(list(own.values()))}
     for name, (gold, logs) in with_pooled(parts).items():
         gold = gold.astype(np.intp)
         predicted = logs.argmax(axis=1)
-        _add_metrics(result, gold, logs, labels, split, name, intervals)
+        _add_metrics(result, _Scored(gold, logs, groups[name]), labels, split, name, intervals)
         if intervals:
             result.per_class += table(labels, confusion(gold, predicted, len(labels)), split, name)
         if intervals and name != POOLED:
@@ -38,9 +50,25 @@ def evaluate(parts: Mapping[str, Part], labels: Sequence[str], split: Split, int
                 "predicted": predicted.astype(np.int32),
                 "correct": (gold == predicted).astype(np.int8),
                 "logProbabilities": logs.astype(np.float32),
-                "group": np.arange(len(gold)),
+                "group": groups[name],
             }
     return result
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Gold class numbers, log-probabilities [rows, labels] and group numbers of one dataset, or of all pooled."""
+
+    gold: NDArray[np.intp]
+    logs: NDArray[np.float64]
+    groups: NDArray[np.int64]
+
+
+def _apart(groups: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """The groups of several datasets in one numbering, in which those of different datasets differ."""
+    offsets = np.cumsum([0, *(int(part.max(initial=-1)) + 1 for part in groups)])
+    shifted = [part + offset for part, offset in zip(groups, offsets, strict=False)]
+    return np.concatenate(shifted) if shifted else np.empty(0, dtype=np.int64)
 
 
 def with_pooled(parts: Mapping[str, Part]) -> dict[str, Part]:
@@ -62,8 +90,7 @@ def calibration_error(gold: NDArray[np.intp], logs: NDArray[np.float64]) -> floa
 
 def _add_metrics(
     result: Evaluation,
-    gold: NDArray[np.intp],
-    logs: NDArray[np.float64],
+    scored: _Scored,
     labels: Sequence[str],
     split: Split,
     dataset: str,
@@ -78,8 +105,9 @@ def _add_metrics(
             )
         )
 
+    gold, logs = scored.gold, scored.logs
     correct = (logs.argmax(axis=1) == gold).astype(np.float64)
-    bounds = interval(with_ones(correct), np.arange(len(gold)), _mean) if intervals else (None, None)
+    bounds = interval(with_ones(correct), scored.groups, _mean) if intervals else (None, None)
     loss = float(-logs[np.arange(len(gold)), gold].mean())
     add(MetricName.ACCURACY, float(correct.mean()), bounds=bounds)
     add(MetricName.MACRO_F1, float(macro_f1(confusion(gold, logs.argmax(axis=1), len(labels)))))

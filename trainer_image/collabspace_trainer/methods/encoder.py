@@ -1,4 +1,4 @@
-"""Encoders with a layer of tags on top: loaded from a Model folder, or made small, with a vocabulary learnt here.
+"""Encoders with a layer of tags or classes on top: of a Model folder, or made small, with a vocabulary learnt here.
 
 Weights come as safetensors, the configuration and tokenizer as JSON; no code of the folder is ever run.
 """
@@ -6,15 +6,16 @@ Weights come as safetensors, the configuration and tokenizer as JSON; no code of
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import nn
 
+from collabspace_trainer import stored
 from collabspace_trainer.errors import ConfigError, DataError
 from collabspace_trainer.exits import is_out_of_memory
 from collabspace_trainer.pulse import each
@@ -24,7 +25,15 @@ MINIMUM_RECORDS = 5
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 PREFIX = "##"
-DROPPED_SETTINGS = frozenset({"attn_implementation", "experts_implementation", "quantization_config", "torch_dtype"})
+DROPPED_SETTINGS = frozenset(
+    {stored.KEY, "attn_implementation", "experts_implementation", "quantization_config", "torch_dtype"}
+)
+Head = Literal["Tags", "Classes"]
+"""One output per piece, or one per text."""
+HEADS = {
+    "Tags": transformers.AutoModelForTokenClassification,
+    "Classes": transformers.AutoModelForSequenceClassification,
+}
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -51,16 +60,34 @@ class Size:
     vocabulary: int
 
 
-def load(folder: Path, tags: Sequence[str], dropout: float, maximum: int) -> Encoder:
-    """An encoder of the folder with a fresh layer of tags. Raises DataError when the folder cannot be used."""
+def load(folder: Path, labels: Sequence[str], dropout: float, maximum: int, head: Head = "Tags") -> Encoder:
+    """An encoder of the folder with a fresh layer on top. Raises DataError when the folder cannot be used."""
+    encoder, loading = _load(folder, labels, dropout, head)
+    _check_loaded(encoder.model, loading)
+    return replace(encoder, maximum=min(maximum, encoder.maximum - 2))  # some count positions from 2
+
+
+def load_learnt(folder: Path, labels: Sequence[str], head: Head) -> Encoder:
+    """An encoder as `save` left it, every weight of it. Raises DataError."""
+    encoder, loading = _load(folder, labels, 0.0, head)
+    if loading["missing_keys"] or loading["mismatched_keys"]:
+        raise DataError("model: model.safetensors lacks weights that config.json asks for; give another result")
+    length = stored.read_json(folder / "tokenizer_config.json").get("model_max_length")
+    if not isinstance(length, int) or not 0 < length <= encoder.maximum:
+        raise DataError("model: model_max_length of tokenizer_config.json is no length that the weights have")
+    return replace(encoder, maximum=length)
+
+
+def _load(folder: Path, labels: Sequence[str], dropout: float, head: Head) -> tuple[Encoder, dict[str, Any]]:
+    """The encoder with room for all its positions, and what the library says of missing weights. Raises DataError."""
     settings = _settings(folder)
     try:
         config = transformers.AutoConfig.for_model(
             **{**settings, "hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
         )
-        config.id2label = dict(enumerate(tags))
-        config.label2id = {tag: index for index, tag in enumerate(tags)}
-        model, loading = transformers.AutoModelForTokenClassification.from_pretrained(
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: index for index, label in enumerate(labels)}
+        model, loading = HEADS[head].from_pretrained(
             folder,
             config=config,
             local_files_only=True,
@@ -78,21 +105,26 @@ def load(folder: Path, tags: Sequence[str], dropout: float, maximum: int) -> Enc
             f"training.initialModel: config.json, weights or tokenizer.json cannot be used ({type(error).__name__}); "
             "push an encoder"
         ) from None
-    _check_loaded(model, loading)
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    if isinstance(tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel):
+    if head == "Tags" and isinstance(tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel):
         tokenizer.pre_tokenizer.add_prefix_space = True  # words come one by one, each after a blank
     if tokenizer.get_vocab_size() > config.vocab_size:
         raise DataError(
             f"training.initialModel: tokenizer has {tokenizer.get_vocab_size()} pieces, the weights have "
             f"{config.vocab_size}; push a matching pair"
         )
-    positions = getattr(config, "max_position_embeddings", 512) - 2
-    return Encoder(model, tokenizer, min(maximum, positions))
+    return Encoder(model, tokenizer, getattr(config, "max_position_embeddings", 512)), loading
 
 
-def make(texts: Sequence[Sequence[str]], tags: Sequence[str], size: Size, dropout: float, maximum: int) -> Encoder:
+def make(
+    texts: Sequence[Sequence[str]],
+    labels: Sequence[str],
+    size: Size,
+    dropout: float,
+    maximum: int,
+    head: Head = "Tags",
+) -> Encoder:
     """A small BERT with random weights (torch's generator) and a WordPiece vocabulary of the given sentences."""
     if size.hidden % size.heads:
         raise ConfigError(f"training.parameters.heads is {size.heads}; choose a divisor of hiddenSize ({size.hidden})")
@@ -107,10 +139,10 @@ def make(texts: Sequence[Sequence[str]], tags: Sequence[str], size: Size, dropou
         type_vocab_size=1,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
-        id2label=dict(enumerate(tags)),
-        label2id={tag: index for index, tag in enumerate(tags)},
+        id2label=dict(enumerate(labels)),
+        label2id={label: index for index, label in enumerate(labels)},
     )
-    return Encoder(transformers.AutoModelForTokenClassification.from_config(config), tokenizer, maximum)
+    return Encoder(HEADS[head].from_config(config), tokenizer, maximum)
 
 
 def learn_vocabulary(texts: Sequence[Sequence[str]], size: int) -> Tokenizer:
@@ -144,7 +176,7 @@ def learn_vocabulary(texts: Sequence[Sequence[str]], size: int) -> Tokenizer:
     return tokenizer
 
 
-def save(encoder: Encoder, folder: Path, tags: Sequence[str]) -> None:
+def save(encoder: Encoder, folder: Path, labels: Sequence[str]) -> None:
     """config.json, model.safetensors, tokenizer.json, tokenizer_config.json, labels.json: a Model as others read it."""
     encoder.model.config.name_or_path = ""  # else the path of this run's scratch folder would travel along
     encoder.model.save_pretrained(folder)
@@ -152,7 +184,7 @@ def save(encoder: Encoder, folder: Path, tags: Sequence[str]) -> None:
     special = {name: token for name, token in _special_names(encoder.tokenizer).items() if token}
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": encoder.maximum, **special}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
-    (folder / "labels.json").write_text(json.dumps(list(tags), ensure_ascii=False) + "\n")
+    (folder / "labels.json").write_text(json.dumps(list(labels), ensure_ascii=False) + "\n")
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -174,9 +206,10 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _check_loaded(model: nn.Module, loading: dict[str, Any]) -> None:
-    """Only the layer of tags may be new: an encoder without its weights would train from noise unnoticed."""
+    """Only the layers on top may be new: an encoder without its weights would train from noise unnoticed."""
     prefix = getattr(model, "base_model_prefix", "")
-    missing = sorted(name for name in loading["missing_keys"] if name.startswith(f"{prefix}."))
+    encoder, pooler = f"{prefix}.", f"{prefix}.pooler."  # the pooler serves classes; taggers are kept without it
+    missing = sorted(n for n in loading["missing_keys"] if n.startswith(encoder) and not n.startswith(pooler))
     mismatched = sorted(str(item[0]) for item in loading["mismatched_keys"] if str(item[0]).startswith(f"{prefix}."))
     if missing or mismatched:
         raise DataError(

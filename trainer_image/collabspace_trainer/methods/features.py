@@ -26,6 +26,10 @@ class Quantity:
     scale: float
     flag: bool
 
+    @property
+    def size(self) -> int:
+        return 2 if self.flag else 1
+
     def encode(self, cells: NDArray[Any]) -> NDArray[np.float64]:
         missing = np.isnan(cells)
         standard: NDArray[np.float64] = (np.where(missing, self.median, cells) - self.mean) / self.scale
@@ -39,6 +43,10 @@ class Category:
 
     column: str
     values: list[str]
+
+    @property
+    def size(self) -> int:
+        return len(self.values)
 
     def encode(self, cells: NDArray[Any]) -> NDArray[np.float64]:
         known: NDArray[np.float64] = (cells[:, None] == np.array(self.values, dtype=object)[None, :]).astype(np.float64)
@@ -56,9 +64,30 @@ class Features:
         parts = [column.encode(rows.columns[column.column]) for column in each(self.columns)]
         return np.concatenate(parts, axis=1).astype(np.float32)
 
+    @property
+    def size(self) -> int:
+        return sum(column.size for column in self.columns)
+
     def describe(self) -> list[dict[str, Any]]:
         """For config.json of the model."""
         return [{"type": type(column).__name__, **asdict(column)} for column in self.columns]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {}
+
+    @staticmethod
+    def of(description: Sequence[dict[str, Any]]) -> "Features":
+        """From `describe()`. Raises ValueError, KeyError, TypeError or AttributeError."""
+        return Features([_restore(dict(column)) for column in description])
+
+
+def _restore(said: dict[str, Any]) -> Quantity | Category:
+    if said.pop("type") == "Category":
+        return Category(said["column"], [str(value) for value in said["values"]])
+    numbers = {name: float(said[name]) for name in ("median", "mean", "scale")}
+    if not all(np.isfinite(list(numbers.values()))) or not numbers["scale"]:
+        raise ValueError("a column has no finite scale")
+    return Quantity(column=said["column"], flag=bool(said["flag"]), **numbers)
 
 
 def fit(rows: Rows, columns: Sequence[ColumnSchema]) -> Features:

@@ -1,60 +1,61 @@
 """FullFineTuning: every weight of an encoder learns, from given weights or from random ones."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from collabspace.formats import TaggedSentence
 from collabspace_trainer import parameters
+from collabspace_trainer.methods import predictors
+from collabspace_trainer.methods.predictors import Classifying, Tagging
 from collabspace_trainer.parameters import gradient_parameters, integer, number
 from collabspace_trainer.registry import method
 from collabspace_trainer.session import Session
+from collabspace_trainer.tasks.text_classification import Texts
 from collabspace_trainer.tasks.token_classification import Sentences
 
 if TYPE_CHECKING:
-    from collabspace_trainer.methods.encoder import Encoder
-    from collabspace_trainer.methods.tagging import TagLearner
+    from collabspace_trainer.methods.encoder import Encoder, Head
 
+NAME = "FullFineTuning"
 LARGE_MODEL = 50_000_000
-PREDICTION_BATCH = 32
+DESCRIPTION = "Trains all weights of a transformer encoder: of a given model, or of a small one from random weights."
+PARAMETERS = [
+    *gradient_parameters(
+        epochs=3,
+        batch_size=16,
+        learning_rate=number(
+            "learningRate",
+            parameters.AUTOMATIC,
+            "0",
+            "1",
+            "Step size. 0 chooses: 1e-4 below 50 million weights, 2e-5 above, 1e-3 from random weights.",
+        ),
+        optimizers=["AdamW", "Adam", "Adafactor", "SGD"],
+        schedulers=["Linear", "Constant", "Cosine"],
+    ),
+    number("dropout", "0.1", "0", "0.9", "Part of the activations that is set to zero while training."),
+    integer(
+        "maxLength", 128, 16, 512, "Word pieces at once; tagged sentences go on in further windows, other texts end."
+    ),
+    integer("hiddenSize", 128, 16, 1024, "Width of an encoder that starts from random weights."),
+    integer("layers", 2, 1, 24, "Layers of an encoder that starts from random weights."),
+    integer("heads", 2, 1, 16, "Attention heads per layer of an encoder that starts from random weights."),
+    integer(
+        "vocabularySize", 1000, 100, 100_000, "Most word pieces learnt when the encoder starts from random weights."
+    ),
+]
 
 
 @method(
-    name="FullFineTuning",
+    name=NAME,
     tasks=["TokenClassification"],
-    description="Trains all weights of a transformer encoder: of a given model, or of a small one from random weights.",
-    parameters=[
-        *gradient_parameters(
-            epochs=3,
-            batch_size=16,
-            learning_rate=number(
-                "learningRate",
-                parameters.AUTOMATIC,
-                "0",
-                "1",
-                "Step size. 0 chooses: 1e-4 below 50 million weights, 2e-5 above, 1e-3 from random weights.",
-            ),
-            optimizers=["AdamW", "Adam", "Adafactor", "SGD"],
-            schedulers=["Linear", "Constant", "Cosine"],
-        ),
-        number("dropout", "0.1", "0", "0.9", "Part of the activations that is set to zero while training."),
-        integer("maxLength", 128, 16, 512, "Word pieces per window; longer sentences go on in further windows."),
-        integer("hiddenSize", 128, 16, 1024, "Width of an encoder that starts from random weights."),
-        integer("layers", 2, 1, 24, "Layers of an encoder that starts from random weights."),
-        integer("heads", 2, 1, 16, "Attention heads per layer of an encoder that starts from random weights."),
-        integer(
-            "vocabularySize", 1000, 100, 100_000, "Most word pieces learnt when the encoder starts from random weights."
-        ),
-    ],
-    cost=50,
+    description=DESCRIPTION,
+    parameters=PARAMETERS,
+    cost=400,
+    load=predictors.load_tagging,
     accepts_weights=True,
 )
-def train(corpus: Sentences, session: Session, score: Callable[["Tagging"], float] | None) -> "Tagging":
-    """A trained tagger. Raises DataError, ConfigError, DivergedError, Terminated."""
+def train_tagger(corpus: Sentences, session: Session, score: Callable[[Tagging], float] | None) -> Tagging:
+    """Raises DataError, ConfigError, DivergedError, Terminated."""
     with session.stop.at_once():
         import torch
 
@@ -62,43 +63,49 @@ def train(corpus: Sentences, session: Session, score: Callable[["Tagging"], floa
         from collabspace_trainer.methods.tagging import TagLearner
 
         torch.manual_seed(session.plan.document.training.seed)
-        encoder = _encoder(corpus, session)
+        encoder = _encoder([sentence.tokens for sentence in corpus.train], corpus.tags, session, "Tags")
         rate, why = _learning_rate(encoder.parameters, session)
         learner = TagLearner(encoder, corpus, session)
-    tagging = Tagging(learner, session, corpus.tags)
+    tagging = Tagging(learner.tagger, NAME, corpus.labels)
     rules = loop.recipe(session, rate, why)
     loop.train(learner, rules, session, (lambda: score(tagging)) if score else None)
     return tagging
 
 
-@dataclass(frozen=True)
-class Tagging:
-    """The predictor."""
+@method(
+    name=NAME,
+    tasks=["TextClassification"],
+    description=DESCRIPTION,
+    parameters=PARAMETERS,
+    cost=400,
+    load=predictors.load_classifying,
+    accepts_weights=True,
+)
+def train_classifier(corpus: Texts, session: Session, score: Callable[[Classifying], float] | None) -> Classifying:
+    """Raises DataError, ConfigError, DivergedError, Terminated."""
+    with session.stop.at_once():
+        import torch
 
-    learner: "TagLearner"
-    session: Session
-    tags: Sequence[str]
+        from collabspace_trainer import loop
+        from collabspace_trainer.methods.classifying import ClassLearner
 
-    @property
-    def parameters(self) -> int:
-        return self.learner.encoder.parameters
-
-    def predict(self, sentences: Sequence[TaggedSentence]) -> Iterator[NDArray[np.float32]]:
-        return iter(self.learner.predict([sentence.tokens for sentence in sentences], PREDICTION_BATCH))
-
-    def save(self, folder: Path) -> None:
-        from collabspace_trainer.methods import encoder
-
-        encoder.save(self.learner.encoder, folder, self.tags)
+        torch.manual_seed(session.plan.document.training.seed)
+        encoder = _encoder([[record.text] for record in corpus.train], corpus.labels, session, "Classes")
+        rate, why = _learning_rate(encoder.parameters, session)
+        learner = ClassLearner(encoder, corpus, session)
+    classifying = Classifying(learner.classifier, NAME, corpus.labels)
+    rules = loop.recipe(session, rate, why)
+    loop.train(learner, rules, session, (lambda: score(classifying)) if score else None)
+    return classifying
 
 
-def _encoder(corpus: Sentences, session: Session) -> "Encoder":
+def _encoder(texts: Sequence[Sequence[str]], labels: Sequence[str], session: Session, head: "Head") -> "Encoder":
     from collabspace_trainer.methods import encoder
 
     settings = session.plan.settings
     dropout, maximum = settings.number("dropout"), settings.integer("maxLength")
     if session.model_folder is not None:
-        loaded = encoder.load(session.model_folder, corpus.tags, dropout, maximum)
+        loaded = encoder.load(session.model_folder, labels, dropout, maximum, head)
         session.events.decision("maxLength", loaded.maximum, "parameters.maxLength, as far as the model has positions")
         return loaded
     size = encoder.Size(
@@ -107,9 +114,9 @@ def _encoder(corpus: Sentences, session: Session) -> "Encoder":
         settings.integer("heads"),
         settings.integer("vocabularySize"),
     )
-    made = encoder.make([sentence.tokens for sentence in corpus.train], corpus.tags, size, dropout, maximum)
+    made = encoder.make(texts, labels, size, dropout, maximum, head)
     pieces = made.tokenizer.get_vocab_size()
-    session.events.decision("vocabulary", pieces, "word pieces of terms that stand in at least 5 training sentences")
+    session.events.decision("vocabulary", pieces, "word pieces of terms that stand in at least 5 training records")
     return made
 
 

@@ -1,24 +1,23 @@
 """NeuralNetwork: layers of hidden units over the columns of a table, trained by gradients."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from collabspace.api.manifest import TargetKind
 from collabspace_trainer.methods import features
+from collabspace_trainer.methods.estimator import Estimator, Link, load_estimator
 from collabspace_trainer.methods.layers import Layers
 from collabspace_trainer.parameters import gradient_parameters, integer, number
 from collabspace_trainer.registry import method
 from collabspace_trainer.session import Session
 from collabspace_trainer.tasks.tabular import Tables
 
-if TYPE_CHECKING:
-    from collabspace_trainer.methods.row_learner import RowLearner
+NAME = "NeuralNetwork"
 
 
 @method(
-    name="NeuralNetwork",
+    name=NAME,
     tasks=["Tabular"],
     description="A feed-forward network of rectified hidden units (PyTorch).",
     parameters=[
@@ -34,8 +33,9 @@ if TYPE_CHECKING:
         integer("hiddenLayers", 1, 1, 8, "Hidden layers."),
     ],
     cost=5,
+    load=load_estimator,
 )
-def train(corpus: Tables, session: Session, score: Callable[[Layers], float] | None) -> Layers:
+def train(corpus: Tables, session: Session, score: Callable[[Estimator], float] | None) -> Estimator:
     """Raises DivergedError, Terminated."""
     import torch
 
@@ -50,13 +50,13 @@ def train(corpus: Tables, session: Session, score: Callable[[Layers], float] | N
         scale = (float(np.std(corpus.train.target)) or 1.0) if numeric else 1.0
         learner = RowLearner(corpus, made, (mean, scale), session)
 
-    def current() -> Layers:
-        return _layers(learner, made, corpus, mean, scale)
+    labels = list(corpus.labels)
+    link: Link = "Estimate" if numeric else "Logits"
+
+    def current() -> Estimator:
+        head = Layers(learner.arrays())
+        return Estimator("Tabular", NAME, labels, made, head, link, corpus.target.column, mean, scale)
 
     rules = loop.recipe(session, session.plan.settings.number("learningRate"), "parameters.learningRate")
     loop.train(learner, rules, session, (lambda: score(current())) if score else None)
     return current()
-
-
-def _layers(learner: "RowLearner", made: features.Features, corpus: Tables, mean: float, scale: float) -> Layers:
-    return Layers("NeuralNetwork", made, learner.arrays(), corpus.target.column, corpus.labels, mean, scale)

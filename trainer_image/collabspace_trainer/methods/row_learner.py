@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from collabspace.api.manifest import TargetKind
+from collabspace_trainer.methods.class_weights import class_weights
 from collabspace_trainer.methods.features import Features
 from collabspace_trainer.methods.layers import Layer
 from collabspace_trainer.session import Session
@@ -28,7 +29,8 @@ class RowLearner:
             standard = (corpus.train.target.astype(np.float64) - scaling[0]) / scaling[1]
             self._targets = torch.from_numpy(standard.astype(np.float32)).to(device)
         self._smoothing = settings.number("labelSmoothing")
-        self._class_weights = self._weigh(len(corpus.labels), settings.choice("classWeights"))
+        weights = class_weights(self._targets.tolist(), len(corpus.labels), settings) if self._classes else None
+        self._class_weights = None if weights is None else weights.to(device)
         units, dropout = settings.integer("hiddenUnits"), settings.number("dropout")
         layers: list[nn.Module] = []
         width = inputs.shape[1]
@@ -62,12 +64,6 @@ class RowLearner:
         """The layers as they are now."""
         linear = [module for module in self.model.modules() if isinstance(module, nn.Linear)]
         return [(_array(module.weight), _array(module.bias)) for module in linear]
-
-    def _weigh(self, labels: int, mode: str) -> torch.Tensor | None:
-        if mode == "None" or not self._classes:
-            return None
-        counts = torch.bincount(self._targets, minlength=labels)
-        return (len(self._targets) / (labels * counts.clamp(min=1))).float()
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

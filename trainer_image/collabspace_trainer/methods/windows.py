@@ -1,6 +1,6 @@
 """Sentences as pieces of words for an encoder: long ones go on in further windows, so no word is ever left out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +10,16 @@ from collabspace_trainer.pulse import each
 
 WORDS_AT_ONCE = 10_000
 """Encoded in one call of the library."""
+TEXTS_AT_ONCE = 500
+"""The same for texts, which may be long."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """Consecutive words of one sentence: piece numbers with special ones around, and where each word starts in them."""
+    """Consecutive words of one sentence: piece numbers with special ones around, and where each word starts in them.
+
+    The beginning of a text is a window as well; nobody asks where its words start.
+    """
 
     sentence: int
     pieces: list[int]
@@ -38,6 +43,16 @@ class Pieces:
         """Windows of all sentences in order; a word too long for any window is cut."""
         self._learn(word for words in sentences for word in words)
         return [window for number, words in enumerate(each(sentences)) for window in self._split(number, words)]
+
+    def beginnings(self, texts: Sequence[str]) -> list[Window]:
+        """One window per text, in order: as much of its beginning as fits, white space and marks as they stand."""
+        return [self._window(number, ids[: self._room], [], 0) for number, ids in enumerate(each(self._encoded(texts)))]
+
+    def _encoded(self, texts: Sequence[str]) -> Iterator[list[int]]:
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            part = list(texts[start : start + TEXTS_AT_ONCE])
+            for encoding in self._tokenizer.encode_batch(part, add_special_tokens=False):
+                yield encoding.ids or [self._unknown]
 
     def _split(self, number: int, words: Sequence[str]) -> Iterable[Window]:
         pieces: list[int] = []

@@ -1,6 +1,6 @@
 """What a report says of the data itself: counts, duplicates dropped, labels of one owner alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 
 from collabspace.api.manifest import Split
 from collabspace.api.report import DatasetFacts
@@ -54,6 +54,17 @@ def own_labels(versions: Sequence[Version]) -> dict[str, list[str]]:
         )
         for version in training
     }
+
+
+def count_records(
+    train: Mapping[str, Sized], measured: Mapping[Split, Mapping[str, Sized]]
+) -> dict[str, dict[Split, int]]:
+    """By dataset, the records of each split that are used."""
+    counts: dict[str, dict[Split, int]] = {}
+    for split, parts in {Split.TRAIN: train, **measured}.items():
+        for name, part in parts.items():
+            counts.setdefault(name, {})[split] = len(part)
+    return counts
 
 
 def facts(

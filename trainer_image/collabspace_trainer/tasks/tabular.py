@@ -21,6 +21,7 @@ from collabspace_trainer.registry import task
 from collabspace_trainer.spec import Plan
 from collabspace_trainer.tasks.facts import (
     check_labels,
+    count_records,
     facts,
     measured_versions,
     notes,
@@ -47,9 +48,8 @@ class Rows:
     def __len__(self) -> int:
         return len(self.target)
 
-    def part(self, start: int, stop: int) -> "Rows":
-        """The rows from `start` on, before `stop`."""
-        return Rows({name: cells[start:stop] for name, cells in self.columns.items()}, self.target[start:stop])
+    def __getitem__(self, span: slice) -> "Rows":
+        return Rows({name: cells[span] for name, cells in self.columns.items()}, self.target[span])
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Tabular:
             for split in (Split.VALIDATION, Split.TEST)
         }
         kept = _without_copies(train, [table for parts in measured.values() for table in parts.values()])
-        records = _records({Split.TRAIN: kept, **measured})
+        records = count_records(kept, measured)
         rows = facts(versions, records, {name: len(train[name]) - len(kept[name]) for name in train})
         ignored = sorted(c.name for c in columns if c.kind is ColumnKind.TEXT)
         said = [f"columns of kind Text are not used: {', '.join(ignored)}"] if ignored else []
@@ -183,14 +183,6 @@ def _without_copies(train: Mapping[str, pa.Table], measured: Sequence[pa.Table])
     if not any(len(table) for table in kept.values()):
         raise DataError("no training row is left: all of them equal one of evaluation; push other training data")
     return kept
-
-
-def _records(splits: Mapping[Split, Mapping[str, pa.Table]]) -> dict[str, dict[Split, int]]:
-    counts: dict[str, dict[Split, int]] = {}
-    for split, parts in splits.items():
-        for name, table in parts.items():
-            counts.setdefault(name, {})[split] = len(table)
-    return counts
 
 
 def _copies(table: pa.Table) -> list[tuple[object, ...] | None]:

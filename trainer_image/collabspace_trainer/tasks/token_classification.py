@@ -1,6 +1,5 @@
 """TokenClassification: entities in sentences, scored as strict IOB2 spans over whole sentences."""
 
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,8 +18,10 @@ from collabspace_trainer.evaluation.spans import find_spans, tag_set
 from collabspace_trainer.pulse import each
 from collabspace_trainer.registry import task
 from collabspace_trainer.spec import Plan
+from collabspace_trainer.tasks.copies import comparable
 from collabspace_trainer.tasks.facts import (
     check_labels,
+    count_records,
     facts,
     measured_versions,
     notes,
@@ -88,7 +89,9 @@ class TokenClassification:
             raise DataError(
                 "no training sentence is left: all of them equal one of evaluation; push other training data"
             )
-        rows = facts(versions, _records(kept, measured), {name: len(train[name]) - len(kept[name]) for name in train})
+        rows = facts(
+            versions, count_records(kept, measured), {name: len(train[name]) - len(kept[name]) for name in train}
+        )
         return Sentences(
             labels, tag_set(labels), sentences, measured, frozenset(_entities(sentences)), rows, notes(rows)
         )
@@ -110,9 +113,7 @@ def _read(version: Version, splits: Sequence[Split]) -> list[TaggedSentence]:
 
 
 def _key(sentence: TaggedSentence) -> str:
-    """Text by which duplicates are found: compatibility forms, case and anything but letters and digits set aside."""
-    text = unicodedata.normalize("NFKC", " ".join(sentence.tokens)).casefold()
-    return " ".join("".join(char if char.isalnum() else " " for char in text).split())
+    return comparable(" ".join(sentence.tokens))
 
 
 def _without(parts: Parts, keys: set[str]) -> dict[str, list[TaggedSentence]]:
@@ -130,11 +131,3 @@ def _entities(sentences: Sequence[TaggedSentence]) -> Iterator[str]:
     for sentence in sentences:
         for start, end, _ in find_spans(sentence.tags):
             yield " ".join(sentence.tokens[start:end]).lower()
-
-
-def _records(train: Parts, measured: Mapping[Split, Parts]) -> dict[str, dict[Split, int]]:
-    counts: dict[str, dict[Split, int]] = {}
-    for split, parts in {Split.TRAIN: train, **measured}.items():
-        for name, part in parts.items():
-            counts.setdefault(name, {})[split] = len(part)
-    return counts
