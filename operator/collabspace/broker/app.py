@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from collabspace.broker import metrics
 from collabspace.broker.admin import AdminRoutes
+from collabspace.broker.alias_routes import AliasRoutes
 from collabspace.broker.checkpoints import CheckpointRoutes
 from collabspace.broker.identity import AccessDenied
 from collabspace.broker.outcomes import AttemptRoutes, ResultRoutes
@@ -86,6 +87,7 @@ def asgi(parts: Parts) -> Ruler:
 def _routes(parts: Parts) -> list[Route]:
     sessions, uploads, attempts = SessionRoutes(parts), UploadRoutes(parts), AttemptRoutes(parts)
     results, checkpoints, admin = ResultRoutes(parts), CheckpointRoutes(parts), AdminRoutes(parts)
+    aliases = AliasRoutes(parts)
     records = RecordRoutes(parts.gate, parts.cluster, parts.journal, parts.knowledge)
     upload = "/v1/uploads/{upload}"
     result = "/v1/results/{namespace}/{task}"
@@ -107,6 +109,8 @@ def _routes(parts: Parts) -> list[Route]:
         Route("/v1/usage/{task_uid}/{attempt}", records.usage, methods=["PUT"]),
         Route("/v1/ledger", records.page, methods=["GET"]),
         Route("/v1/ledger/verify", records.verify, methods=["GET"]),
+        Route("/v1/aliases/{namespace}", aliases.list, methods=["GET"]),
+        Route("/v1/aliases/{namespace}/{alias:path}", aliases.put, methods=["PUT"]),
         Route("/v1/admin/rebind", admin.rebind, methods=["POST"]),
     ]
 
@@ -181,5 +185,5 @@ async def _keep_up(parts: Parts) -> None:
         await asyncio.sleep(UPKEEP_SECONDS)
         try:
             await parts.keep_up()
-        except Refused as error:
-            say(logger, "upkeep-postponed", logging.WARNING, reason=error.reason)
+        except (Refused, OSError) as error:
+            say(logger, "upkeep-postponed", logging.WARNING, reason=getattr(error, "reason", type(error).__name__))

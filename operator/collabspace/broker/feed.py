@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from collabspace.api.manifest import Manifest
 from collabspace.api.run import CheckpointReference, EndRecord, Progress
 from collabspace.broker.ledger import CLOSED, DENIED, OPENED, AttemptRow, Counters, Entry
-from collabspace.client.protocol import AttemptFeed, Committed, DatasetFeed, Feed, VersionSummary
+from collabspace.client.protocol import AliasState, AttemptFeed, Committed, DatasetFeed, Feed, VersionSummary
 
 FEED_VERSIONS = 3
 GATHER_SECONDS = 0.1
@@ -27,6 +27,12 @@ class _Attempt:
     changed: int
 
 
+@dataclass
+class _Alias:
+    state: AliasState
+    changed: int = 0
+
+
 class Knowledge:
     """Built from store and ledger at start, kept current by every commit and record. Lives on the event loop."""
 
@@ -36,6 +42,7 @@ class Knowledge:
         self._sequence = 0
         self._datasets: dict[str, _Dataset] = {}
         self._attempts: dict[tuple[str, int], _Attempt] = {}
+        self._aliases: dict[tuple[str, str], _Alias] = {}
         self._change = asyncio.Event()
 
     def restore(
@@ -126,6 +133,22 @@ class Knowledge:
         found = [known.feed for (uid, _), known in self._attempts.items() if uid == task_uid]
         return sorted(found, key=lambda feed: feed.attempt, reverse=True)
 
+    def set_alias(self, state: AliasState) -> None:
+        """An alias stands for something else, or is known of now."""
+        key = state.namespace_uid, state.alias
+        if key not in self._aliases or self._aliases[key].state != state:
+            self._aliases[key] = _Alias(state)
+            self._changed(self._aliases[key])
+
+    def aliases(self) -> list[AliasState]:
+        """Of all namespaces."""
+        return [known.state for known in self._aliases.values()]
+
+    def forget_aliases(self, namespace_uid: str) -> None:
+        """The namespace is gone, and its aliases with it."""
+        for key in [key for key in self._aliases if key[0] == namespace_uid]:
+            del self._aliases[key]
+
     async def feed(self, cursor: str, wait_seconds: float) -> Feed:
         """What changed after `cursor`; everything when it is unknown. Waits when there is nothing to tell."""
         since = self._since(cursor)
@@ -137,6 +160,7 @@ class Knowledge:
             full=since is None,
             datasets=[_dataset_feed(uid, d) for uid, d in self._datasets.items() if d.changed > after],
             attempts=[known.feed for known in self._attempts.values() if known.changed > after],
+            aliases=[known.state for known in self._aliases.values() if known.changed > after],
         )
 
     async def _wait(self, seconds: float) -> None:
@@ -158,7 +182,7 @@ class Knowledge:
     def _dataset(self, uid: str) -> _Dataset:
         return self._datasets.setdefault(uid, _Dataset())
 
-    def _changed(self, thing: _Dataset | _Attempt) -> None:
+    def _changed(self, thing: _Dataset | _Attempt | _Alias) -> None:
         self._sequence += 1
         thing.changed = self._sequence
         change, self._change = self._change, asyncio.Event()

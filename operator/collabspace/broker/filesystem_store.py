@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from collabspace.broker.pointers import WrittenPointer
 from collabspace.broker.staging import UPLOADS
 from collabspace.broker.store import (
     BLOBS,
@@ -24,9 +25,6 @@ from collabspace.broker.store import (
     checked_hash,
     checked_owner,
     digest_hash,
-    mark_of,
-    pointer_bytes,
-    pointer_content,
 )
 
 MARKER, PARTIAL = ".collabspace-store", ".partial"
@@ -124,29 +122,36 @@ class FilesystemStore:
         found = ((path.name, path.stat()) for path in folder.iterdir() if HASH.fullmatch(path.name))
         return sorted((StoredBlob(name, at.st_size, at.st_mtime_ns) for name, at in found), key=lambda b: b.sha256)
 
+    def pointers(self, owner: str) -> list[str]:
+        folder = self._folder(owner, POINTERS)
+        if not folder.is_dir():
+            self._must_be_there()
+            return []
+        return sorted(path.name for path in folder.iterdir() if HASH.fullmatch(path.name))
+
     def read_pointer(self, owner: str, name: str) -> Pointer | None:
         try:
             stored = self._pointer(owner, name).read_bytes()
         except FileNotFoundError:
             self._must_be_there()
             return None
-        return Pointer(pointer_content(stored), mark_of(stored))
+        return WrittenPointer.parse(stored).pointer
 
     def swap_pointer(self, owner: str, name: str, content: bytes, expected: str | None) -> str | None:
         target = self._pointer(owner, name)
-        stored = pointer_bytes(content)
+        written = WrittenPointer.new(content, expected)
         with self._alone():
             found = self.read_pointer(owner, name)
             if (None if found is None else found.tag) != expected:
                 return None
             self._make(target.parent)
             with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", suffix=PARTIAL, delete=False) as temporary:
-                temporary.write(stored)
+                temporary.write(written.stored())
                 temporary.flush()
                 os.fsync(temporary.fileno())
                 Path(temporary.name).replace(target)
             _sync_folder(target.parent)
-        return mark_of(stored)
+        return written.mark
 
     def remove_manifest(self, owner: str, digest: str) -> None:
         self._remove(self._manifest(owner, digest))

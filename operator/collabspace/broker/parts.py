@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from collabspace.api.run import CheckpointReference
+from collabspace.broker.aliases import Aliases
 from collabspace.broker.custody import Custody, all_checkpoints, all_owners
 from collabspace.broker.feed import Knowledge
 from collabspace.broker.filesystem_store import FilesystemStore
@@ -63,6 +64,7 @@ class Parts:
         for task_uid, attempt in numbers + [(row.task_uid, row.attempt) for row in rows]:
             self.trainers.learn(task_uid, attempt)
         self.journal.start()
+        await self.aliases.restore()
         say(logger, "started", datasets=len(versions), attempts=len(attempts), store=root.name)
 
     async def close(self) -> None:
@@ -82,6 +84,7 @@ class Parts:
         await self.sessions.settle()
         await self.sessions.end_idle()
         await self.journal.settle_floods()
+        await self.aliases.settle()
 
     @property
     def scratch(self) -> Path:
@@ -119,6 +122,10 @@ class Parts:
     @cached_property
     def custody(self) -> Custody:
         return Custody(self.journal)
+
+    @cached_property
+    def aliases(self) -> Aliases:
+        return Aliases(self.store, self.custody, self.knowledge, self.journal, self.cluster)
 
     @cached_property
     def inspector(self) -> Inspector:

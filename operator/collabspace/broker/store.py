@@ -1,7 +1,6 @@
 """Where bytes are kept: blobs by their hash and manifests by their digest, under the uid of whoever owns them."""
 
 import re
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import BinaryIO, Protocol
 OWNER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 HASH = re.compile(r"[0-9a-f]{64}")
 BLOBS, VERSIONS, POINTERS = "blobs", "versions", "aliases"
-MAX_POINTER_BYTES = 64 << 10
-MARK_BYTES = 32
 
 
 class StoreUnavailableError(OSError):
@@ -84,12 +81,16 @@ class Store(Protocol):
 
     def blobs(self, owner: str) -> list[StoredBlob]: ...
 
+    def pointers(self, owner: str) -> list[str]:
+        """Names of all that there are."""
+        ...
+
     def read_pointer(self, owner: str, name: str) -> Pointer | None:
         """None when there is none of that name."""
         ...
 
     def swap_pointer(self, owner: str, name: str, content: bytes, expected: str | None) -> str | None:
-        """Makes `content` (at most MAX_POINTER_BYTES, else ValueError) the pointer's if its tag is still `expected`
+        """Makes `content` (at most 64 KiB, else ValueError) the pointer's if its tag is still `expected`
         (None: if there is none of that name). The new tag; None when another writer was faster, and nothing changed.
 
         Whoever gets an OSError does not know whether the swap took place: it reads, and compares."""
@@ -128,20 +129,3 @@ def digest_hash(digest: str) -> str:
     if algorithm != "sha256":
         raise BadKeyError(f"digest: {digest[:80]!r} does not start with sha256:")
     return checked_hash(value)
-
-
-def pointer_bytes(content: bytes) -> bytes:
-    """What is stored for a pointer: a mark of this one write, so that equal contents are two writes, and the content.
-
-    Raises ValueError when it is too long."""
-    if len(content) > MAX_POINTER_BYTES:
-        raise ValueError(f"pointer: {len(content)} bytes, but at most {MAX_POINTER_BYTES} fit; store a blob instead")
-    return secrets.token_hex(MARK_BYTES // 2).encode() + content
-
-
-def mark_of(stored: bytes) -> str:
-    return stored[:MARK_BYTES].decode("ascii", "replace")
-
-
-def pointer_content(stored: bytes) -> bytes:
-    return stored[MARK_BYTES:]

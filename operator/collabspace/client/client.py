@@ -15,6 +15,9 @@ from collabspace.api.run import EndRecord, Progress, TaskReference
 from collabspace.client.download import Download
 from collabspace.client.errors import BrokerError
 from collabspace.client.protocol import (
+    AliasChange,
+    Aliases,
+    AliasState,
     AttemptFeed,
     Checkpoint,
     Checkpoints,
@@ -34,6 +37,7 @@ from collabspace.client.upload import Report, Sending
 
 MAX_RESULT_FILE_BYTES = 16 << 20
 ANSWER_SECONDS = 30.0
+CHECK_SECONDS = 600.0
 
 
 class _Done(Frozen):
@@ -169,6 +173,21 @@ class BrokerClient:
     def verify_ledger(self) -> LedgerVerdict:
         """Checks every chain that the caller may see; the verdict names the first bad record of each broken one."""
         return self._transport.json(LedgerVerdict, "GET", "/v1/ledger/verify")
+
+    def aliases(self, namespace: str) -> list[AliasState]:
+        """Readers and publishers: what the aliases of their namespace stand for, in order of their names."""
+        return self._transport.json(Aliases, "GET", f"/v1/aliases/{quote(namespace)}").aliases
+
+    def set_alias(self, namespace: str, alias: str, change: AliasChange) -> AliasState:
+        """Publishers of the namespace, and the operator: the alias stands for a stored result. Once for each key.
+
+        Raises BrokerError: AliasMoved when it does not stand for `change.replaces`, ResultIncomplete when the broker
+        does not hold that result whole. The whole model is read first, which takes seconds for each gigabyte.
+        """
+        change = change if change.claimed_by else change.model_copy(update={"claimed_by": self._claimed_by})
+        body, timeout = change.model_dump(mode="json", by_alias=True), httpx.Timeout(CHECK_SECONDS, connect=5.0)
+        path = f"/v1/aliases/{quote(namespace)}/{quote(alias, safe='')}"
+        return self._transport.json(AliasState, "PUT", path, json=body, timeout=timeout)
 
     def rebind(self, namespace: str, name: str, from_uid: str) -> Rebound:
         """Admins: the dataset `namespace/name` gets the stored versions of the one that had `from_uid`."""

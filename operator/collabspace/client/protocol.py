@@ -164,8 +164,19 @@ class AliasChange(Frozen):
     claimed_by: ClaimedName | None = Field(default=None, alias="claimedBy")
 
 
+class Standing(Frozen):
+    """A stored result that an alias stands for or stood for: by this it is set back, also when its task is gone."""
+
+    task_uid: str = Field(alias="taskUid")
+    task: str
+    digest: Digest
+
+
 class AliasState(Frozen):
-    """What an alias stands for. `keys` are those of the latest changes, newest first; the first one made it so."""
+    """What an alias stands for. `keys` are those of the latest changes, newest first; the first one made it so.
+
+    The results of it and of `last` are kept, whatever becomes of their tasks.
+    """
 
     namespace: str
     namespace_uid: str = Field(alias="namespaceUid")
@@ -176,6 +187,11 @@ class AliasState(Frozen):
     promoted_time: str = Field(alias="promotedTime")
     keys: list[str] = Field(max_length=100)
     previous: list[Digest] = Field(default=[], max_length=100, description="What it stood for before, newest first.")
+    last: Standing | None = Field(default=None, description="What it stood for just before.")
+
+    @property
+    def standing(self) -> Standing:
+        return Standing(task_uid=self.task_uid, task=self.task, digest=self.digest)
 
 
 class Aliases(Frozen):

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 import pytest
 
-from collabspace.broker.store import MAX_POINTER_BYTES, BadKeyError, Store
+from collabspace.broker.pointers import MAX_CONTENT_BYTES
+from collabspace.broker.store import BadKeyError, Store
 
 OWNER = "0a1b2c3d-0000-4000-8000-000000000001"
 OTHER = "0a1b2c3d-0000-4000-8000-000000000002"
@@ -104,6 +105,13 @@ class StoreSuite:
         assert store.swap_pointer(OWNER, sha256(b"b"), b"two", tag) is None
         assert store.read_pointer(OWNER, sha256(b"b")) is None
 
+    def test_the_pointers_of_an_owner_are_known_by_name(self, store: Store) -> None:
+        assert store.pointers(OWNER) == []
+        for name in ("a", "b"):
+            assert store.swap_pointer(OWNER, sha256(name.encode()), b"x", None) is not None
+        assert store.pointers(OWNER) == sorted(sha256(name.encode()) for name in ("a", "b"))
+        assert store.pointers(OTHER) == []
+
     def test_of_many_writers_of_one_pointer_exactly_one_wins_each_round(self, store: Store) -> None:
         def swap(number: int) -> str | None:
             return store.swap_pointer(OWNER, name, contents[number], tag)
@@ -122,7 +130,7 @@ class StoreSuite:
 
     def test_a_pointer_too_long_to_be_one_is_refused(self, store: Store) -> None:
         with pytest.raises(ValueError, match="at most"):
-            store.swap_pointer(OWNER, "0" * 64, b"x" * (MAX_POINTER_BYTES + 1), None)
+            store.swap_pointer(OWNER, "0" * 64, b"x" * (MAX_CONTENT_BYTES + 1), None)
 
     def test_a_manifest_that_is_not_there_is_none(self, store: Store) -> None:
         assert store.read_manifest(OWNER, "sha256:" + "0" * 64) is None

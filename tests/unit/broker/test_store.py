@@ -48,6 +48,7 @@ class TestFilesystemStore(StoreSuite):
             lambda: store.open_blob(OWNER, name),
             lambda: store.put_blob(OWNER, sha256(b"y"), tmp_path / "incoming"),
             lambda: store.remove_manifest(OWNER, digest),
+            lambda: store.pointers(OWNER),
             lambda: store.read_pointer(OWNER, name),
             lambda: store.swap_pointer(OWNER, name, b"x", None),
         ]
