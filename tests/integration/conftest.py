@@ -6,6 +6,8 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import radosgw_packages
+from radosgw_server import RadosGateway
 
 from collabspace.kube import config
 from collabspace.kube.client import KubeClient
@@ -76,3 +78,17 @@ async def _default_account(admin: KubeClient, namespace: str) -> None:
         if event["type"] == "ADDED":
             return
     raise AssertionError(f"no default service account in {namespace}: the controller manager does not work")
+
+
+@pytest.fixture(scope="session")
+def radosgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RadosGateway]:
+    """A real S3 server, where `make radosgw` could fetch one."""
+    root = radosgw_packages.root()
+    if root is None:
+        pytest.skip("radosgw is not here: `make radosgw` says why")
+    server = RadosGateway(root, tmp_path_factory.mktemp("radosgw"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
