@@ -1,6 +1,7 @@
 """examples/hospitals from start to end on a cluster of its own, and afterwards a search of everything that it left:
 no line of data, no token and no key may stand in an object, an event or a log."""
 
+import json
 import re
 import subprocess
 import sys
@@ -53,6 +54,20 @@ def test_every_step_of_the_demo_does_what_it_claims(played: Played) -> None:
 def test_the_demo_shows_the_outsider_the_quota_and_the_ledger(played: Played) -> None:
     for word in ("GrantMissing", "WaitingForQuota", "notes.conll:412", "intact", "edited"):
         assert word in played.output, word
+
+
+def test_what_the_demo_trained_is_exported_as_runs_with_their_inputs_and_outputs(played: Played) -> None:
+    program = Path(sys.executable).parent / "collabspace"
+    command = [str(program), "ledger", "export", "-n", "research-lab", f"--kubeconfig={played.cluster.kubeconfig}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    runs = [json.loads(line) for line in done.stdout.splitlines()]
+    inputs, outputs = (
+        {each["name"] for run in runs if run["job"]["name"] == "notes-both" for each in run[side]}
+        for side in ("inputs", "outputs")
+    )
+    assert (len(inputs), outputs) == (2, {"notes-both"})
+    results = [run for run in runs if run["job"]["name"] == "notes-both" and run["outputs"]]
+    assert len(results) == 1
 
 
 def words_of_the_data() -> set[str]:

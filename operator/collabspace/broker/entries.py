@@ -12,7 +12,9 @@ from collabspace.broker.tables import access
 from collabspace.client.protocol import Decision, LedgerRecord
 
 DECISIONS = "decisions"
-OPENED, DENIED, CLOSED, PUBLISHED, USED = "Opened", "Denied", "Closed", "Published", "Used"
+OPENED, DENIED, CLOSED, USED = "Opened", "Denied", "Closed", "Used"
+# A version of a dataset or a result that others see; a checkpoint that only its own task reads.
+PUBLISHED, SAVED = "Published", "Saved"
 PROMOTED, DERIVED = "Promoted", "Derived"
 PROMOTED = "Promoted"
 BROKER_RESTARTED = "BrokerRestarted"

@@ -18,10 +18,11 @@ from collabspace.api.manifest import Manifest
 from collabspace.broker import checkpoints
 from collabspace.broker.access import Why
 from collabspace.broker.custody import Owner, OwnerKind
+from collabspace.broker.entries import PUBLISHED, SAVED
 from collabspace.broker.feed import summarise
 from collabspace.broker.gate import invalid, read_body, whole_number
 from collabspace.broker.identity import AccessDenied, Trainers, entry_of, entry_of_trainer
-from collabspace.broker.ledger import PUBLISHED, AttemptRow, Entry
+from collabspace.broker.ledger import AttemptRow, Entry
 from collabspace.broker.live import Cluster
 from collabspace.broker.parts import Parts
 from collabspace.broker.refusal import Refused
@@ -129,7 +130,7 @@ class Committer:
         if not there:
             await parts.journal.record(
                 right.entry.but(
-                    event=PUBLISHED,
+                    event=SAVED if upload.target.kind == "Checkpoint" else PUBLISHED,
                     decision=Decision.ALLOWED,
                     reason="Own",
                     claimed_by=upload.entry.claimed_by,

@@ -9,6 +9,7 @@ import pytest
 from cli_harness import CONLL, Person, dataset_body, make_task, set_state
 
 from collabspace.api import names
+from collabspace.api.manifest import Manifest
 from collabspace.cli.cluster import path_of
 from collabspace.kube.client import KubeClient
 from collabspace.local.cluster import LocalCluster
@@ -190,3 +191,32 @@ async def test_a_broker_that_is_away_is_said_in_one_line(team, chief: Person, ad
     assert result.stderr.startswith("error: ")
     assert "broker" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+async def test_records_are_exported_as_they_are_oldest_first(
+    broker: LocalCluster, hospital: str, chief: Person, notes: Path, tmp_path: Path
+) -> None:
+    await chief.did("push", "notes", str(notes), "-n", hospital)
+    await chief.did("pull", "notes", str(tmp_path / "copy"), "-n", hospital)
+    file = tmp_path / "records.jsonl"
+    await chief.did("ledger", "export", "--format", "jsonl", "--output", str(file), "-n", hospital)
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [each["event"] for each in records][:2] == ["Published", "Opened"]
+    assert [each["sequence"] for each in records] == sorted(each["sequence"] for each in records)
+    assert (await chief.did("ledger", "export", "--since", "2099-01-01", "-n", hospital)).stdout == ""
+
+
+async def test_an_admin_gives_a_dataset_that_was_made_again_its_versions_back(
+    broker: LocalCluster, hospital: str, chief: Person, admin: KubeClient, notes: Path, tmp_path: Path
+) -> None:
+    digest = (await chief.did("push", "notes", str(notes), "-n", hospital)).stdout.splitlines()[-1]
+    path = path_of(names.SHARED_DATASETS, hospital, "notes")
+    lost = (await admin.get(path))["metadata"]["uid"]
+    await admin.delete(path)
+    await admin.create(path_of(names.SHARED_DATASETS, hospital), dataset_body(hospital))
+    assert (await chief.collab("pull", "notes", str(tmp_path / "copy"), "-n", hospital)).exit_code == 1
+    await chief.did("admin", "rebind", f"{hospital}/notes", "--from-uid", lost)
+    await chief.did("pull", "notes", str(tmp_path / "copy"), "-n", hospital)
+    assert Manifest.model_validate_json((tmp_path / "copy" / "manifest.json").read_bytes()).digest == digest
+    again = await chief.collab("admin", "rebind", f"{hospital}/notes", "--from-uid", "nobody")
+    assert (again.exit_code, "has versions of its own" in again.stderr) == (1, True)
