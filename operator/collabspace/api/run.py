@@ -24,6 +24,8 @@ MAX_TERMINATION_BYTES = 3_500
 MAX_END_METRICS = 24
 
 Scalar = int | str
+EVALUATION, COMPARISON = "Evaluation", "Comparison"
+"""Methods that learn nothing: they measure a stored model, and compare stored results."""
 
 
 class Role(StrEnum):

@@ -21,7 +21,7 @@ from collabspace.api.resource import (
     map_list,
     rules,
 )
-from collabspace.api.run import Role
+from collabspace.api.run import COMPARISON, EVALUATION, Role
 
 ParameterValue = Annotated[int | str, Field(json_schema_extra={"x-kubernetes-int-or-string": True, "maxLength": 256})]
 MAX_NAME = 50
@@ -271,7 +271,7 @@ NAME_RULE = (
 )
 SPEC_RULES = rules(
     (
-        "self.method in ['Evaluation', 'Comparison'] || self.datasets.exists(d, d.role == 'Train')",
+        f"self.method in ['{EVALUATION}', '{COMPARISON}'] || self.datasets.exists(d, d.role == 'Train')",
         "datasets: at least one must have role Train",
     ),
     (

@@ -13,8 +13,9 @@ from collabspace.broker.access import Why
 from collabspace.broker.gate import invalid, read_body
 from collabspace.broker.identity import AccessDenied, entry_of
 from collabspace.broker.ledger import OPENED, AttemptRow
+from collabspace.broker.own_results import serves_people
 from collabspace.broker.parts import Parts
-from collabspace.broker.reading import send_file
+from collabspace.broker.reading import send_file, withhold
 from collabspace.broker.refusal import Refused
 from collabspace.broker.sessions import Session
 from collabspace.broker.tokens import Caller
@@ -106,7 +107,9 @@ class ResultRoutes:
             if (await self._task(request, caller)).metadata.uid != uid:
                 raise AccessDenied(Why.NOT_FOUND, record)
 
-        return parts.sessions.open(caller, held, record, confirm, started)
+        session = parts.sessions.open(caller, held, record, confirm, started)
+        withhold(session, serves_people)
+        return session
 
     def _newest(self, task_uid: str) -> str | None:
         """Digest of the result of the newest attempt that has one."""

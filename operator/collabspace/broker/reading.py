@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from http import HTTPStatus
 
 from starlette.requests import Request
@@ -10,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from collabspace.api import names
 from collabspace.api.dataset import SharedDataset, Use
+from collabspace.api.task import ModelKind
 from collabspace.broker import metrics
 from collabspace.broker.access import USE_OF_ROLE, USE_OF_WEIGHTS, Asker, Denied, Why, decide
 from collabspace.broker.blobs import BlobResponse, Part, wanted_range
@@ -17,6 +20,15 @@ from collabspace.broker.gate import read_body
 from collabspace.broker.identity import AccessDenied, Trainer, Trainers, entry_of, entry_of_trainer
 from collabspace.broker.ledger import OPENED, Entry
 from collabspace.broker.live import Cluster
+from collabspace.broker.own_results import (
+    OwnResults,
+    Wish,
+    serves_comparison,
+    serves_people,
+    serves_training,
+    wished_by,
+    wished_by_person,
+)
 from collabspace.broker.parts import Parts
 from collabspace.broker.refusal import Refused
 from collabspace.broker.sessions import Session
@@ -27,13 +39,30 @@ from collabspace.client.protocol import Decision, SessionRequest
 from collabspace.kube import clock
 
 
+class Shelf(StrEnum):
+    """What is read of an object, and what to say when it has no such thing."""
+
+    VERSION = "the dataset has no such version; its owner pushes one"
+    CHECKPOINT = "the task has no such checkpoint; it resumes from another one or starts anew"
+    RESULT = "the task has stored no such result"
+
+
 @dataclass(frozen=True)
 class Leave:
-    """Leave to read versions of the object `uid`: of a dataset, or the checkpoints of the reader's own task."""
+    """Leave to read the object `uid`: versions of a dataset, checkpoints of the reader's own task, or the result
+    `digest` of a task of its team. `serves` says which files."""
 
     uid: str
     record: Entry
-    checkpoint: bool = False
+    shelf: Shelf = Shelf.VERSION
+    digest: str | None = None
+    serves: Callable[[str], bool] = lambda _: True
+
+
+WITHHELD = (
+    "this file is not for this caller: counts and predictions per record stay with the broker and the comparisons that "
+    "it serves; metrics.json has the figures"
+)
 
 
 @dataclass(frozen=True)
@@ -49,9 +78,10 @@ class Wanted:
 class Reading:
     """The rule of reading, applied to callers of all kinds."""
 
-    def __init__(self, cluster: Cluster, trainers: Trainers) -> None:
+    def __init__(self, cluster: Cluster, trainers: Trainers, results: OwnResults) -> None:
         self._cluster = cluster
         self._trainers = trainers
+        self._results = results
 
     async def decide(self, caller: Caller, request: SessionRequest) -> Leave:
         """Raises AccessDenied, Undecided.
@@ -61,14 +91,30 @@ class Reading:
         if caller.account == names.TRAINER_ACCOUNT:
             trainer = await self._trainers.reading(caller)
             if request.uid == trainer.task.metadata.uid:
-                own = entry_of_trainer(trainer).but(version=request.digest)
-                return Leave(request.uid, own.but(event=OPENED, decision=Decision.ALLOWED, reason="Own"), True)
+                return Leave(request.uid, _own(entry_of_trainer(trainer), request.digest), Shelf.CHECKPOINT)
             who, wanted = entry_of_trainer(trainer), wanted_by(trainer, request)
+            wish = wished_by(trainer, request)
         else:
             who = entry_of(caller).but(claimed_by=request.claimed_by)
-            wanted = _wanted_by_person(caller, request)
+            by_name = request.kind is ModelKind.SHARED_DATASET
+            wanted = _wanted_by_person(caller, request) if by_name else None
+            wish = None if by_name else wished_by_person(caller, request)
+        if wish is not None:
+            return await self._result(caller, wish, who)
         if wanted is None:
             raise AccessDenied(Why.NOT_IN_TASK, who)
+        return await self._dataset(caller, request, wanted, who)
+
+    async def _result(self, caller: Caller, wish: Wish, who: Entry) -> Leave:
+        uid, digest = await self._results.find(wish, who)
+        if caller.account == names.READER_ACCOUNT:
+            serves = serves_people
+        else:
+            serves = serves_comparison if wish.compared else serves_training
+        record = _own(who.but(purpose=f"result of {wish.kind} {wish.name}"), digest)
+        return Leave(uid, record, Shelf.RESULT, digest, serves)
+
+    async def _dataset(self, caller: Caller, request: SessionRequest, wanted: Wanted, who: Entry) -> Leave:
         dataset, namespace_uid = await self._cluster.dataset_and_namespace(
             wanted.namespace, wanted.name, caller.namespace
         )
@@ -103,10 +149,9 @@ def wanted_by(trainer: Trainer, request: SessionRequest) -> Wanted | None:
             return None
         place = listed.dataset_ref.namespace, listed.dataset_ref.name
         uses.append(USE_OF_ROLE[pinned.role])
-    weights = training.initial_model
+    weights, source = training.initial_model, spec.model_from
     if weights is not None and (weights.uid, weights.digest) == (request.uid, request.digest):
-        source = spec.model_from
-        if source is None or source.digest not in (None, weights.digest):
+        if source is None or source.kind is not ModelKind.SHARED_DATASET or source.digest not in (None, weights.digest):
             return None
         place = source.namespace, source.name
         uses.append(USE_OF_WEIGHTS)
@@ -120,6 +165,10 @@ def _wanted_by_person(caller: Caller, request: SessionRequest) -> Wanted:
     return Wanted(request.namespace or "", request.name or "", request.uid, (Use.DOWNLOAD,))
 
 
+def _own(who: Entry, digest: str | None) -> Entry:
+    return who.but(event=OPENED, decision=Decision.ALLOWED, reason="Own", version=digest)
+
+
 def _facts(dataset: SharedDataset, version: str | None) -> dict[str, str | None]:
     meta = dataset.metadata
     return {"owner": meta.namespace, "dataset": meta.name, "dataset_uid": meta.uid, "version": version}
@@ -130,7 +179,8 @@ class SessionRoutes:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._reading = Reading(parts.cluster, parts.trainers)
+        results = OwnResults(parts.cluster, parts.aliases, parts.knowledge)
+        self._reading = Reading(parts.cluster, parts.trainers, results)
 
     async def open(self, request: Request) -> Response:
         started = time.monotonic()
@@ -150,27 +200,25 @@ class SessionRoutes:
             await self._reading.decide(caller, again)
 
         session = parts.sessions.open(caller, held, record, confirm, started)
-        answer = protocol.Session(id=session.id, digest=session.digest, manifest=held.manifest)
+        answer = protocol.Session(
+            id=session.id, digest=session.digest, manifest=held.manifest, withheld=withhold(session, leave.serves)
+        )
         return Response(answer.model_dump_json(by_alias=True), 201, media_type="application/json")
 
     async def _version(self, leave: Leave, digest: str | None) -> Held:
         """The version that is asked for, or the current one. Raises Refused."""
         parts = self._parts
-        if leave.checkpoint:
+        if leave.shelf is Shelf.RESULT:
+            digest = leave.digest
+        elif leave.shelf is Shelf.CHECKPOINT:
             known = any(row.digest == digest for row in parts.custody.checkpoints(leave.uid))
             digest = digest if known else None
         elif digest is None:
             current = parts.knowledge.current(leave.uid)
             digest = None if current is None else current.digest
         held = None if digest is None else await parts.versions.find(leave.uid, digest)
-        if held is None:
-            raise Refused(
-                HTTPStatus.NOT_FOUND,
-                "VersionMissing",
-                "the task has no such checkpoint; it resumes from another one or starts anew"
-                if leave.checkpoint
-                else "the dataset has no such version; its owner pushes one",
-            )
+        if held is None or (leave.shelf is Shelf.RESULT and held.manifest.format != "Result"):
+            raise Refused(HTTPStatus.NOT_FOUND, "VersionMissing", leave.shelf.value)
         return held
 
     async def file(self, request: Request) -> Response:
@@ -190,9 +238,17 @@ class SessionRoutes:
         return JSONResponse({"ok": True})
 
 
+def withhold(session: Session, serves: Callable[[str], bool]) -> list[str]:
+    """Takes from the session the files that it must not serve; their paths."""
+    session.files = {path: file for path, file in session.files.items() if serves(path)}
+    return [file.path for file in session.held.manifest.files if not serves(file.path)]
+
+
 async def send_file(request: Request, session: Session, path: str, parts: Parts) -> Response:
     """A file of the session's manifest, found there by equality: the path itself never touches a disk."""
     entry = session.files.get(path)
+    if entry is None and any(file.path == path for file in session.held.manifest.files):
+        raise Refused(HTTPStatus.FORBIDDEN, "FileWithheld", WITHHELD)
     if entry is None:
         raise Refused(HTTPStatus.NOT_FOUND, "FileMissing", "the version has no file of that path; see its manifest")
     start, length = wanted_range(request, entry.bytes)

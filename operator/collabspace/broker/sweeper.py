@@ -3,6 +3,7 @@
 An object counts as deleted when a complete list lacks it and a live read of its name says so too. A list that is empty
 while the store holds something of that kind is doubted: then two passes in a row must find each object gone. A list or
 a read that fails ends the pass, and nothing is removed on its account. What is removed is on record before it goes.
+Results that an alias stands for, or stood for last, outlive their task.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ STALE_CHECK_SECONDS = 3600.0
 PLURALS = {OwnerKind.DATASET: names.SHARED_DATASETS, OwnerKind.TASK: names.COLLAB_TASKS}
 GONE = {OwnerKind.DATASET: "DatasetDeleted", OwnerKind.TASK: "TaskDeleted"}
 TASK_SUCCEEDED, UPLOAD_STALE, UNREFERENCED = "TaskSucceeded", "UploadStale", "Unreferenced"
+NAMESPACE_GONE = "NamespaceDeleted"
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Sweeper:
             await self._notice(living[kind].values(), set(stored))
         for owner in self._parts.custody.owners():
             await self._judge(owner, living[owner.kind])
+        await self._sweep_aliases()
 
     async def _list(self, kind: OwnerKind) -> dict[str, Living]:
         items = await self._parts.cluster.every(PLURALS[kind])
@@ -102,13 +105,13 @@ class Sweeper:
             self._suspects.pop(owner.storage, None)
             if seen.succeeded and self._parts.custody.checkpoints(owner.storage) and not lock.locked():
                 async with lock:
-                    await self._drop_checkpoints(owner)
+                    await self._drop_checkpoints(owner, TASK_SUCCEEDED)
             return
         if owner.kind is OwnerKind.DATASET and owner.deletion_policy is not DeletionPolicy.DELETE:
             return
         if await self._is_gone(owner, doubted=not living) and not lock.locked():
             async with lock:
-                await self._remove(owner)
+                await self._let_go(owner)
 
     async def _is_gone(self, owner: Owner, *, doubted: bool) -> bool:
         uid = await self._parts.cluster.uid_of(PLURALS[owner.kind], owner.namespace, owner.name)
@@ -117,6 +120,24 @@ class Sweeper:
             return False
         self._suspects[owner.storage] += 1
         return self._suspects[owner.storage] >= (2 if doubted else 1)
+
+    async def _let_go(self, owner: Owner) -> None:
+        """What it left behind goes, but for results that an alias of its team rests on."""
+        if owner.kind is OwnerKind.TASK and await self._parts.aliases.keeps(owner.namespace, owner.uid):
+            if self._parts.custody.checkpoints(owner.storage):
+                await self._drop_checkpoints(owner, GONE[owner.kind])
+            return
+        await self._remove(owner)
+
+    async def _sweep_aliases(self) -> None:
+        """Those of a namespace that is gone: one made anew has another uid, and none of them."""
+        for uid, name in {(state.namespace_uid, state.namespace) for state in self._parts.knowledge.aliases()}:
+            if await self._parts.cluster.namespace_uid(name) == uid:
+                continue
+            async with self._parts.custody.lock(uid):
+                await self._record(None, NAMESPACE_GONE, None)
+                await asyncio.to_thread(self._parts.store.remove_owner, uid)
+                self._parts.knowledge.forget_aliases(uid)
 
     async def _remove(self, owner: Owner) -> None:
         parts = self._parts
@@ -129,10 +150,10 @@ class Sweeper:
         await parts.custody.forget(owner.storage)
         self._suspects.pop(owner.storage, None)
 
-    async def _drop_checkpoints(self, owner: Owner) -> None:
+    async def _drop_checkpoints(self, owner: Owner, reason: str) -> None:
         rows = self._parts.custody.checkpoints(owner.storage)
         held = [await self._parts.versions.manifest(owner.storage, row.digest) for row in rows]
-        await self._record(owner, TASK_SUCCEEDED, sum(manifest.size for manifest in held if manifest is not None))
+        await self._record(owner, reason, sum(manifest.size for manifest in held if manifest is not None))
         await checkpoints.prune(self._parts, owner.storage, 0)
 
     async def _sweep_uploads(self, storage: str) -> None:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from collabspace.api.manifest import Frozen, Manifest
 from collabspace.api.run import EndRecord, Progress, TaskReference
+from collabspace.api.task import ModelKind
 from collabspace.client.download import Download
 from collabspace.client.errors import BrokerError
 from collabspace.client.protocol import (
@@ -78,18 +79,34 @@ class BrokerClient:
     def close(self) -> None:
         self._transport.close()
 
-    def fetch_version(self, uid: str, digest: str, into: Path) -> Manifest:
+    def fetch_version(
+        self, uid: str, digest: str, into: Path, wanted: Callable[[str], bool] = lambda _path: True
+    ) -> Manifest:
         """Trainers: the pinned version `digest` of the dataset, model or result `uid`, as files in `into`.
 
         Every file has the hash that the manifest promises, files already complete are not fetched again, broken ones
-        continue where they stopped; `manifest.json` is written last.
+        continue where they stopped; `manifest.json` is written last. Only the `wanted` paths are fetched. Of a result
+        that a comparison reads come its counts and figures alone, of one that a task starts from all but these.
         """
-        return Download(self._transport, SessionRequest(uid=uid, digest=digest), into).run()
+        return Download(self._transport, SessionRequest(uid=uid, digest=digest), into).run(wanted)
 
     def fetch_dataset(self, namespace: str, name: str, digest: str | None, into: Path) -> Manifest:
         """People: a version (None: the current one) of a dataset that the caller's namespace may Download."""
         request = SessionRequest(namespace=namespace, name=name, digest=digest, claimed_by=self._claimed_by)
         return Download(self._transport, request, into).run()
+
+    def fetch_result(
+        self,
+        namespace: str,
+        kind: ModelKind,
+        name: str,
+        into: Path,
+        digest: str | None = None,
+        wanted: Callable[[str], bool] = lambda _path: True,
+    ) -> Manifest:
+        """People: the stored result of a task of their namespace, or what an alias stands for, without its counts."""
+        request = SessionRequest(namespace=namespace, name=name, kind=kind, digest=digest, claimed_by=self._claimed_by)
+        return Download(self._transport, request, into).run(wanted)
 
     def push(self, target: UploadTarget, manifest: Manifest, folder: Path, progress: Report | None = None) -> Committed:
         """Stores `folder` as the version `manifest` describes. `progress(done, total)` hears bytes.

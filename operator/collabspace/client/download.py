@@ -1,6 +1,7 @@
 """Fetching a version into a folder: every byte checked against the manifest, continued where it broke off."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,14 +23,17 @@ class Download:
         self._request = request
         self._into = into
         self._session: Session | None = None
+        self._withheld: frozenset[str] = frozenset()
         self._received = 0
 
-    def run(self) -> Manifest:
-        """All files and `manifest.json` (written last) are in the folder afterwards; complete files are left alone."""
+    def run(self, wanted: Callable[[str], bool] = lambda _path: True) -> Manifest:
+        """The wanted files, of those that the caller may have, and `manifest.json` (written last) are in the folder
+        afterwards; complete files are left alone."""
         manifest = self._open().manifest
         try:
             for file in manifest.files:
-                self._fetch(file)
+                if wanted(file.path) and file.path not in self._withheld:
+                    self._fetch(file)
             _write_whole(self._into / MANIFEST_FILE, manifest.canonical())
         finally:
             self._close()
@@ -43,7 +47,7 @@ class Download:
             self._check(session)
             # From now on this very version: "current" may change while files are on their way.
             self._request = self._request.model_copy(update={"digest": session.digest})
-            self._session = session
+            self._session, self._withheld = session, frozenset(session.withheld)
         return self._session
 
     def _check(self, session: Session) -> None:

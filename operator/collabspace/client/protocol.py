@@ -33,6 +33,7 @@ from pydantic import Field
 
 from collabspace.api.manifest import Digest, Frozen, Manifest
 from collabspace.api.run import CheckpointReference, EndRecord, Progress
+from collabspace.api.task import ModelKind
 
 ClaimedName = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """Who a person says to be: printed by terminals, so no control characters."""
@@ -49,13 +50,19 @@ class SessionRequest(Frozen):
     namespace: str | None = Field(default=None, max_length=63)
     name: str | None = Field(default=None, max_length=253)
     digest: Digest | None = Field(default=None, description="None: the current version (people only).")
+    kind: ModelKind = Field(
+        default=ModelKind.SHARED_DATASET, description="People: a task of the own namespace for its result, or an alias."
+    )
     claimed_by: ClaimedName | None = Field(default=None, alias="claimedBy")
 
 
 class Session(Frozen):
+    """`withheld` are files of the manifest that this session does not serve."""
+
     id: str
     digest: Digest
     manifest: Manifest
+    withheld: list[str] = []
 
 
 class UploadTarget(Frozen):
