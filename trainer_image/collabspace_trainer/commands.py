@@ -44,36 +44,43 @@ def validate(run_file: Path | None) -> None:
 )
 @click.option("--data", multiple=True, metavar="NAME=FOLDER", help="A dataset of the run document; once for each.")
 @click.option("--model", type=FOLDER, help="Weights to start from: a Model folder or an earlier result.")
+@click.option("--base", type=FOLDER, help="Weights that the model given by --model, an adapter, belongs to.")
+@click.option("--result", "results", multiple=True, metavar="NAME=FOLDER", help="A result to compare; once for each.")
 @click.option("--target", metavar="COLUMN:KIND", help="Target of raw tables; KIND is Class or Number.")
 @click.option("--out", type=click.Path(path_type=Path), help="Result folder, missing or empty.")
 @click.option(
     "--checkpoints", type=click.Path(path_type=Path), help="Keeps checkpoints here, and goes on from those found."
 )
 @click.pass_obj
-def train(
+def train(  # noqa: PLR0913 the options of the command
     stop: Stop,
     run_file: Path | None,
     data: tuple[str, ...],
     model: Path | None,
+    base: Path | None,
+    results: tuple[str, ...],
     target: str | None,
     out: Path | None,
     checkpoints: Path | None,
 ) -> None:
-    """Train, measure and keep the result.
+    """Train, measure and keep the result; or measure, or compare, as the method says.
 
     With --run it works without a cluster. A folder given by --data holds a prepared version (manifest.json and its
     files) or raw files as `collabspace push` takes them, which are prepared on the fly.
     """
     from collabspace_trainer import spec
-    from collabspace_trainer.lifecycle import Folders, Run
+    from collabspace_trainer.lifecycle import Run
+    from collabspace_trainer.versions import Folders
 
     if run_file is None:
-        if data or model or target or out or checkpoints:
-            raise click.UsageError("--data, --model, --target, --out and --checkpoints need --run")
+        if data or model or base or results or target or out or checkpoints:
+            raise click.UsageError("--data, --model, --base, --result, --target, --out and --checkpoints need --run")
         sys.exit(int(Run(spec.from_environment, stop).execute()))
     if out is None:
         raise click.UsageError("--run needs --out")
-    folders = Folders(dict(_named(entry) for entry in data), out, model, _target(target), checkpoints)
+    compared = dict(_named(entry, "--result") for entry in results)
+    named = dict(_named(entry, "--data") for entry in data)
+    folders = Folders(named, out, model, _target(target), checkpoints, base, compared)
     sys.exit(int(Run(lambda: spec.from_file(run_file), stop, folders).execute()))
 
 
@@ -85,10 +92,10 @@ def describe() -> None:
     click.echo(catalogue_json(), nl=False)
 
 
-def _named(entry: str) -> tuple[str, Path]:
+def _named(entry: str, option: str) -> tuple[str, Path]:
     name, separator, folder = entry.partition("=")
     if not separator or not name or not folder:
-        raise click.BadParameter(f"{entry!r}: write NAME=FOLDER", param_hint="--data")
+        raise click.BadParameter(f"{entry!r}: write NAME=FOLDER", param_hint=option)
     return name, Path(folder)
 
 

@@ -4,58 +4,46 @@ import math
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from collabspace.api.manifest import Digest, Split, TargetColumn
+from collabspace.api.catalogue import Purpose
+from collabspace.api.manifest import Digest
 from collabspace.api.report import Report
 from collabspace.api.run import (
     BROKER_CA_VARIABLE,
     BROKER_URL_VARIABLE,
-    LOWER_IS_BETTER,
     TOKEN_FILE_VARIABLE,
     EndRecord,
     ExitCode,
-    MetricName,
     RunDocument,
 )
 from collabspace.client.client import BrokerClient
 from collabspace.client.errors import BrokerError
 from collabspace.client.transport import PATIENCE_SECONDS
-from collabspace_trainer import exits, pulse, runtime, spec
+from collabspace_trainer import comparing, evaluating, exits, pulse, registry, runtime, spec
 from collabspace_trainer.checkpoints import Checkpoints, Place
 from collabspace_trainer.course import Course
-from collabspace_trainer.errors import ConfigError, DataError, DivergedError
-from collabspace_trainer.evaluation.evaluation import Evaluation
+from collabspace_trainer.errors import ConfigError
 from collabspace_trainer.events import Events
 from collabspace_trainer.exits import Ending
 from collabspace_trainer.identity import identity_of
+from collabspace_trainer.measuring import judge, measure, scorer
 from collabspace_trainer.pulse import WAITING_STALL_SECONDS, Pulse
 from collabspace_trainer.remote_checkpoints import RemoteCheckpoints
-from collabspace_trainer.report import end_metrics, make_report, reported_split
+from collabspace_trainer.report import end_metrics, make_report
 from collabspace_trainer.result import check_empty, write_result
 from collabspace_trainer.session import Session
 from collabspace_trainer.stop import Stop
-from collabspace_trainer.versions import Inputs, fetch, open_folders
+from collabspace_trainer.versions import Folders, Inputs, fetch, open_folders
 
 UPLOAD_PATIENCE_SECONDS = 30.0
 """How long a run that failed waits for a checkpoint that is on its way: another attempt may go on from it."""
 END_PATIENCE_SECONDS = 30.0
 """How long a finished run waits to say so: the termination message says the same."""
-
-
-@dataclass(frozen=True)
-class Folders:
-    """A run without a cluster: where its data, weights and result are."""
-
-    data: Mapping[str, Path]
-    out: Path
-    model: Path | None = None
-    target: TargetColumn | None = None
-    checkpoints: Path | None = None
 
 
 class Run:
@@ -106,10 +94,10 @@ class Run:
         with self._stop.at_once():
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="collabspace-")))
             session, corpus = self._prepare(scratch)
-        predictor = session.plan.method.train(corpus, session, _scorer(session, corpus))
+        predictor = session.plan.method.train(corpus, session, scorer(session, corpus))
         # From here on the weights are final: whatever is interrupted can be done again from the last checkpoint.
         with self._stop.at_once():
-            measured = _measure(session, corpus, predictor)
+            measured = measure(session, corpus, predictor)
             report = self._report = make_report(session, corpus, measured, predictor.parameters)
             session.pulse.enter("Publish", WAITING_STALL_SECONDS)
             out = self._folders.out if self._folders else scratch / "result"
@@ -119,7 +107,7 @@ class Run:
                 with _broker(self._stop.requested, worked=pulse.beat) as broker:
                     broker.publish_result(document.task, document.execution.attempt, out, manifest)
             self._stored = (manifest.digest, manifest.size)
-        return _judge(session, report)
+        return judge(session, report)
 
     def _prepare(self, scratch: Path) -> tuple[Session, Any]:
         """The document is checked before anything heavy is imported, the data before anything is learnt."""
@@ -135,10 +123,19 @@ class Run:
         inputs, checkpoints = self._inputs(plan, scratch)
         plan = replace(plan, document=inputs.document)
         heart.enter("Prepare")
-        corpus = plan.task.implementation.load(plan, inputs.versions)
+        model, gradients = None, plan.method.gradients
+        match plan.purpose:
+            case Purpose.COMPARISON:
+                corpus: Any = comparing.read(plan, inputs.results)
+            case Purpose.EVALUATION:
+                examined = evaluating.read(plan, inputs)
+                plan, corpus, model = examined.plan, examined.corpus, examined.model
+                gradients = registry.method_of(model).gradients
+            case _:
+                corpus = plan.task.implementation.load(plan, inputs.versions)
         for note in corpus.notes:
             self._events.note(note)
-        machine = runtime.choose(document.execution, plan.method.gradients, self._events)
+        machine = runtime.choose(document.execution, gradients, self._events)
         session = Session(
             plan=plan,
             runtime=machine,
@@ -149,6 +146,7 @@ class Run:
             course=self._course,
             checkpoints=checkpoints,
             model_folder=inputs.model_folder,
+            stored=model,
         )
         return session, corpus
 
@@ -157,7 +155,7 @@ class Run:
         given = self._folders
         if given is not None:
             check_empty(given.out)
-            inputs = open_folders(plan, given.data, given.model, given.target, scratch)
+            inputs = open_folders(plan, given, scratch)
             return inputs, self._open_checkpoints(inputs.document, scratch, plan.method.gradients)
         checkpoints = self._open_checkpoints(plan.document, scratch, plan.method.gradients)
         checkpoints.look()
@@ -231,46 +229,3 @@ def _broker(
         return file.read_text().strip()
 
     return BrokerClient(url, token, os.environ.get(BROKER_CA_VARIABLE), patience=patience, stop=stop)
-
-
-def _scorer(session: Session, corpus: Any) -> Callable[[Any], float] | None:
-    """Measures the headline on the validation split, higher is better; None when no dataset has one."""
-    if not corpus.measured[Split.VALIDATION]:
-        return None
-    task = session.plan.task.implementation
-    headline: MetricName = corpus.headline
-    sign = -1.0 if headline in LOWER_IS_BETTER else 1.0
-
-    def score(predictor: Any) -> float:
-        value = task.evaluate(corpus, predictor, Split.VALIDATION, intervals=False).value(headline)
-        return float("-inf") if value is None else sign * value
-
-    return score
-
-
-def _measure(session: Session, corpus: Any, predictor: Any) -> dict[Split, Evaluation]:
-    """Validation, which ranks results, and test, which is reported; either only where there is data for it."""
-    session.pulse.enter("Evaluate")
-    task = session.plan.task.implementation
-    measured = {
-        split: task.evaluate(corpus, predictor, split, intervals=True)
-        for split in (Split.VALIDATION, Split.TEST)
-        if corpus.measured[split]
-    }
-    if not all(math.isfinite(row.value) for evaluation in measured.values() for row in evaluation.metrics):
-        raise DivergedError("evaluation: a figure is not finite; lower parameters.learningRate")
-    return measured
-
-
-def _judge(session: Session, report: Report) -> Ending:
-    """A result is kept in any case; the code says whether it counts."""
-    course = session.course
-    if course.stopped == "BudgetSpent":
-        return Ending(ExitCode.BUDGET_SPENT, f"the budget ended at step {course.step} of {course.total_steps}")
-    for gate in session.plan.document.execution.gates:
-        found = report.metric(MetricName(gate.metric), reported_split(report))
-        if found is None:
-            raise DataError(f"gates: {gate.metric} cannot be measured on this data; remove the gate or use other data")
-        if found.value < float(gate.minimum):
-            return Ending(ExitCode.GATE_NOT_MET, f"gates: {gate.metric} is {found.value:.4f}, asked was {gate.minimum}")
-    return Ending(ExitCode.OK)

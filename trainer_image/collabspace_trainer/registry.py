@@ -144,6 +144,11 @@ def method(  # noqa: PLR0913 the line of a table, by keyword
     return register
 
 
+def no_model(_model: StoredModel, _machine: "Runtime") -> Any:
+    """Stands as `load` of methods that learn nothing. Raises DataError."""
+    raise DataError("model: its method learns nothing, so there is none; give the result of a training")
+
+
 def method_of(model: StoredModel) -> MethodEntry:
     """The method that made a stored model and can load it. Raises DataError when this release has none such."""
     load()
@@ -165,6 +170,8 @@ def load() -> None:
         "methods.full_fine_tuning",
         "methods.neural_network",
         "methods.logistic_regression",
+        "evaluating",
+        "comparing",
         "methods.tree_ensembles",
     ):
         importlib.import_module(f"collabspace_trainer.{name}")

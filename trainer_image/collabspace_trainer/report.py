@@ -3,15 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from collabspace.api.catalogue import Purpose
 from collabspace.api.manifest import Split
 from collabspace.api.report import ExecutionFacts, Report, ReportMetric
-from collabspace.api.run import Metric
+from collabspace.api.run import MAX_END_METRICS, Metric, MetricName
 from collabspace_trainer.evaluation.evaluation import Evaluation
 from collabspace_trainer.registry import Corpus
 from collabspace_trainer.runtime import cpu_seconds, peak_memory_bytes
 from collabspace_trainer.session import Session
 
-MAX_END_METRICS = 8
+MAX_REPORTED = 8
+MAX_DIFFERENCES = 20
+MAX_COMPARED_VALUES = 3
+"""With more candidates than that the end record has room for their differences alone."""
 
 
 def make_report(session: Session, corpus: Corpus, measured: Mapping[Split, Evaluation], parameters: int) -> Report:
@@ -26,7 +30,7 @@ def make_report(session: Session, corpus: Corpus, measured: Mapping[Split, Evalu
         notes.append("the GPU was simulated: it ran on the CPU")
     if course.stopped == "BudgetSpent":
         notes.append(f"the budget ended training at step {course.step} of {course.total_steps}: not to be ranked")
-    if Split.TEST not in measured:
+    if Split.TEST not in measured and session.plan.purpose is Purpose.TRAINING:
         notes.append("no dataset has a test split: figures are those of the validation split")
     return Report(
         task=training.task,
@@ -68,13 +72,27 @@ def reported_split(report: Report) -> Split:
 
 
 def end_metrics(report: Report) -> list[Metric]:
-    """The headline, pooled and by dataset, then the other pooled figures; eight at most."""
+    """The headline, pooled and by dataset, then the other pooled figures, eight at most; then what ranks results: the
+    pooled figures on the validation split. Of a comparison, the differences, and the values where there are few."""
+    if any(row.name is MetricName.DIFFERENCE for row in report.metrics):
+        return _end_of_comparison(report)
     split = reported_split(report)
     rows = [row for row in report.metrics if row.split is split]
     headline = [row for row in rows if row.name is report.headline]
     ordered = sorted(headline, key=lambda row: row.dataset != "")
     ordered += [row for row in rows if row.name is not report.headline and row.dataset == ""]
-    return [_as_text(row) for row in ordered[:MAX_END_METRICS]]
+    chosen = ordered[:MAX_REPORTED]
+    if split is not Split.VALIDATION:
+        ranking = [row for row in report.metrics if row.split is Split.VALIDATION and row.dataset == ""]
+        chosen += sorted(ranking, key=lambda row: row.name is not report.headline)
+    return [_as_text(row) for row in chosen[:MAX_END_METRICS]]
+
+
+def _end_of_comparison(report: Report) -> list[Metric]:
+    differences = [row for row in report.metrics if row.name is MetricName.DIFFERENCE]
+    values = [row for row in report.metrics if row.name is not MetricName.DIFFERENCE]
+    chosen = differences[:MAX_DIFFERENCES] + (values if len(values) <= MAX_COMPARED_VALUES else [])
+    return [_as_text(row) for row in chosen]
 
 
 def _as_text(row: ReportMetric) -> Metric:
@@ -82,6 +100,7 @@ def _as_text(row: ReportMetric) -> Metric:
         name=row.name,
         value=f"{row.value:.6g}",
         dataset=row.dataset,
+        split="validation" if row.split is Split.VALIDATION else "test",
         label=row.label,
         low=None if row.low is None else f"{row.low:.6g}",
         high=None if row.high is None else f"{row.high:.6g}",

@@ -89,7 +89,7 @@ def _data(report: Report) -> str:
         )
         for row in report.datasets
     ]
-    return "data\n" + _columns(lines)
+    return "data\n" + _columns(lines) if lines else ""
 
 
 def _notes(report: Report) -> str:

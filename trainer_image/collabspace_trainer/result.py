@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from collabspace.api.catalogue import Purpose
 from collabspace.api.manifest import Manifest, Split
 from collabspace.api.report import Report
 from collabspace_trainer import card, report_text
@@ -31,13 +32,17 @@ def write_result(
     check_empty(folder)
     folder.mkdir(parents=True, exist_ok=True)
     document = session.plan.document
-    (folder / "model").mkdir()
-    predictor.save(folder / "model")
+    match session.plan.purpose:
+        case Purpose.TRAINING:
+            (folder / "model").mkdir()
+            predictor.save(folder / "model")
+            (folder / "card.md").write_text(card.render(report, document))
+        case Purpose.COMPARISON:
+            predictor.save(folder)
     _write_json(folder / "run.json", document.model_dump(mode="json", by_alias=True, exclude_none=True))
     _write_json(folder / "metrics.json", report.model_dump(mode="json", by_alias=True, exclude_none=True))
     _write_json(folder / "environment.json", environment())
     (folder / "report.txt").write_text(report_text.render(report))
-    (folder / "card.md").write_text(card.render(report, document))
     _write_lines(folder / "curve.jsonl", session.course.curve)
     for split, evaluation in measured.items():
         _write_records(folder, split, evaluation)
@@ -70,8 +75,9 @@ def environment() -> dict[str, Any]:
 
 
 def _write_records(folder: Path, split: Split, evaluation: Evaluation) -> None:
-    for name in ("predictions", "counts"):
-        (folder / name).mkdir(exist_ok=True)
+    if evaluation.counts:
+        for name in ("predictions", "counts"):
+            (folder / name).mkdir(exist_ok=True)
     for dataset, rows in evaluation.predictions.items():
         _write_lines(folder / "predictions" / f"{dataset}-{split}.jsonl", rows)
     for dataset, arrays in evaluation.counts.items():

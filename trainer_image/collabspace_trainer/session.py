@@ -10,6 +10,7 @@ from collabspace_trainer.pulse import Pulse
 from collabspace_trainer.runtime import Meter, Runtime
 from collabspace_trainer.spec import Plan
 from collabspace_trainer.stop import Stop
+from collabspace_trainer.stored import StoredModel
 
 
 @dataclass(frozen=True)
@@ -24,3 +25,5 @@ class Session:
     checkpoints: Checkpoints
     model_folder: Path | None
     """Weights to start from, checked; None when the run starts without."""
+    stored: StoredModel | None = None
+    """The model to measure, when that is the purpose."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from collabspace.api.catalogue import Purpose
 from collabspace.api.manifest import Manifest
 from collabspace.api.run import LOWER_IS_BETTER, MAX_RUN_BYTES, RUN_VARIABLE, Role, RunDocument
 from collabspace_trainer import registry
@@ -19,7 +20,7 @@ from collabspace_trainer.parameters import Settings, check
 
 UNPINNED = "sha256:" + "0" * 64
 """Digest of a dataset in a run file that leaves the pin out: whatever folder is given is the version."""
-DATASET_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class Plan:
     task: registry.TaskEntry
     method: registry.MethodEntry
     settings: Settings
+
+    @property
+    def purpose(self) -> Purpose:
+        return self.method.description.purpose
 
 
 def from_environment() -> RunDocument:
@@ -77,9 +82,11 @@ def plan(document: RunDocument) -> Plan:
         raise ConfigError(
             f"training.method {training.method[:64]!r} is unknown for {training.task}; choose one of {', '.join(known)}"
         )
-    _check_datasets(document)
+    purpose = method.description.purpose
+    _check_datasets(document, purpose)
     _check_weights(document, method)
-    _check_gates(document, task)
+    _check_results(document, purpose)
+    _check_gates(document, task, purpose)
     settings = check(method.description.parameters, training.parameters)
     return Plan(document, task, method, settings)
 
@@ -116,21 +123,48 @@ def _fill(data: dict[str, Any]) -> None:
             dataset.setdefault("owner", f"local/{dataset.get('name', '')}")
             dataset.setdefault("uid", "local")
             dataset.setdefault("digest", UNPINNED)
+    results = training.get("results")
+    for result in results if isinstance(results, list) else []:
+        if isinstance(result, dict):
+            for field, value in (("candidate", result.get("name", "")), ("uid", "local"), ("digest", UNPINNED)):
+                result.setdefault(field, value)
     if training.get("initialModel") == {}:
         training["initialModel"] = {"uid": "local", "digest": UNPINNED}
 
 
-def _check_datasets(document: RunDocument) -> None:
-    names = [dataset.name for dataset in document.training.datasets]
+def _check_datasets(document: RunDocument, purpose: Purpose) -> None:
+    datasets = document.training.datasets
+    _check_names("datasets", [dataset.name for dataset in datasets])
+    learnt = next((dataset.name for dataset in datasets if dataset.role is Role.TRAIN), None)
+    if purpose is Purpose.TRAINING and learnt is None:
+        raise ConfigError("training.datasets has none of role Train; add one")
+    if purpose is Purpose.EVALUATION and learnt is not None:
+        raise ConfigError(f"training.datasets {learnt} has role Train, nothing is learnt from it here; use Evaluate")
+
+
+def _check_names(field: str, names: list[str]) -> None:
     for name in names:
-        if not DATASET_NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise ConfigError(
-                f"training.datasets name {name[:64]!r}: use at most 63 of a-z, 0-9 and '-', not at the ends"
+                f"training.{field} name {name[:64]!r}: use at most 63 of a-z, 0-9 and '-', not at the ends"
             )
         if names.count(name) > 1:
-            raise ConfigError(f"training.datasets name {name!r} appears twice; give each dataset its own name")
-    if not any(dataset.role is Role.TRAIN for dataset in document.training.datasets):
-        raise ConfigError("training.datasets has none of role Train; add one")
+            raise ConfigError(f"training.{field} name {name!r} appears twice; each needs its own")
+
+
+def _check_results(document: RunDocument, purpose: Purpose) -> None:
+    results = document.training.results
+    if purpose is not Purpose.COMPARISON:
+        if results:
+            raise ConfigError(f"training.results: {document.training.method} reads none; remove them")
+        return
+    _check_names("results", [result.name for result in results])
+    candidates = {result.candidate for result in results}
+    for name in sorted(candidates):
+        if not NAME.fullmatch(name):
+            raise ConfigError(f"training.results candidate {name[:64]!r}: use at most 63 of a-z, 0-9 and '-'")
+    if len(candidates) < 2:
+        raise ConfigError(f"training.results are of {len(candidates)} candidates; at least 2 can be compared")
 
 
 def _check_weights(document: RunDocument, method: registry.MethodEntry) -> None:
@@ -139,6 +173,8 @@ def _check_weights(document: RunDocument, method: registry.MethodEntry) -> None:
         if training.initial_model is not None:
             raise ConfigError(f"training.initialModel: {name} starts without weights; remove it")
         return
+    if training.initial_model is None and method.description.needs_weights:
+        raise ConfigError(f"training.initialModel is missing and {name} cannot do without; name a model")
     if training.initial_model is None and not training.random_init:
         raise ConfigError(
             f"training.initialModel is missing and {name} needs weights; name a model or set randomInit to true"
@@ -147,7 +183,9 @@ def _check_weights(document: RunDocument, method: registry.MethodEntry) -> None:
         raise ConfigError("training.randomInit is true beside training.initialModel; keep one of them")
 
 
-def _check_gates(document: RunDocument, task: registry.TaskEntry) -> None:
+def _check_gates(document: RunDocument, task: registry.TaskEntry, purpose: Purpose) -> None:
+    if purpose is Purpose.COMPARISON and document.execution.gates:
+        raise ConfigError("gates: a comparison has none; remove them")
     allowed = [str(metric) for metric in task.metrics if metric not in LOWER_IS_BETTER]
     for gate in document.execution.gates:
         if gate.metric not in allowed:

@@ -35,6 +35,8 @@ class StoredModel:
     folder: Path
     config: dict[str, Any]
     description: Description
+    base: Path | None = None
+    """Folder of the weights that an adapter belongs to, where there is access to them."""
 
 
 def read(folder: Path) -> StoredModel:

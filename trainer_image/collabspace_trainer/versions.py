@@ -3,17 +3,33 @@
 import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from collabspace.api.catalogue import Purpose
 from collabspace.api.manifest import DatasetFormat, Manifest, Split, TargetColumn
-from collabspace.api.run import Role, RunDataset, RunDocument
+from collabspace.api.run import Role, RunDataset, RunDocument, RunResult
 from collabspace.client.client import BrokerClient
+from collabspace.client.errors import AccessRefused
 from collabspace.formats import SplitRule, prepare
+from collabspace_trainer import stored_results
 from collabspace_trainer.errors import ConfigError, DataError
 from collabspace_trainer.spec import UNPINNED, Plan, complete
 
 MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Folders:
+    """A run without a cluster: where its data, weights and result are; `results` are those to compare, by name."""
+
+    data: Mapping[str, Path]
+    out: Path
+    model: Path | None = None
+    target: TargetColumn | None = None
+    checkpoints: Path | None = None
+    base: Path | None = None
+    results: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,32 +58,67 @@ class Inputs:
     document: RunDocument
     versions: list[Version]
     model_folder: Path | None
+    results: Mapping[str, Path] = field(default_factory=dict)
+    """Folders of stored results by name, for comparisons."""
+    base_folder: Path | None = None
+    """Weights that the model to be measured, an adapter, belongs to."""
 
 
 def fetch(plan: Plan, broker: BrokerClient, into: Path) -> Inputs:
     """Fetches every version of the document. Raises AccessRefused, BrokerUnavailable, BrokerError, DataError."""
     training = plan.document.training
+    if plan.purpose is Purpose.COMPARISON:
+        return Inputs(plan.document, [], None, _fetch_results(training.results, broker, into / "results"))
     versions = []
     for dataset in training.datasets:
         folder = into / "data" / dataset.name
         manifest = broker.fetch_version(dataset.uid, dataset.digest, folder)
         versions.append(_version(dataset, folder, manifest, plan.task.format))
-    model = None
+    model, base = None, None
     if training.initial_model is not None:
         folder = into / "model"
-        manifest = broker.fetch_version(training.initial_model.uid, training.initial_model.digest, folder)
+        manifest = broker.fetch_version(
+            training.initial_model.uid, training.initial_model.digest, folder, stored_results.of_model
+        )
         model = _weights(folder, manifest)
-    return Inputs(complete(plan.document, _manifests(versions), None), versions, model)
+        if plan.purpose is Purpose.EVALUATION:
+            base = _fetch_base(model, broker, into / "base")
+    return Inputs(complete(plan.document, _manifests(versions), None), versions, model, base_folder=base)
 
 
-def open_folders(
-    plan: Plan, folders: Mapping[str, Path], model: Path | None, target: TargetColumn | None, scratch: Path
-) -> Inputs:
+def _fetch_results(results: Sequence[RunResult], broker: BrokerClient, into: Path) -> dict[str, Path]:
+    folders = {}
+    for result in results:
+        folders[result.name] = into / result.name
+        manifest = broker.fetch_version(
+            result.uid, result.digest, folders[result.name], stored_results.of_comparison
+        )
+        if manifest.format != "Result":
+            raise DataError(f"training.results {result.name}: format is {manifest.format}, stored results are compared")
+    return folders
+
+
+def _fetch_base(model: Path, broker: BrokerClient, into: Path) -> Path | None:
+    """The weights that an adapter belongs to; None when the model is whole. Raises DataError without access to them."""
+    base = stored_results.base_of(model)
+    if base is None:
+        return None
+    try:
+        manifest = broker.fetch_version(base.uid, base.digest, into, stored_results.of_model)
+    except AccessRefused:
+        raise DataError(stored_results.NO_BASE) from None
+    return _weights(into, manifest)
+
+
+def open_folders(plan: Plan, given: Folders, scratch: Path) -> Inputs:
     """Versions from folders: prepared ones (with manifest.json) are verified, raw ones are prepared into `scratch`.
 
     A pin in the run document must be met; without one, any version will do. Raises ConfigError, DataError, FormatError.
     """
     training = plan.document.training
+    if plan.purpose is Purpose.COMPARISON:
+        return Inputs(plan.document, [], None, _open_results(training.results, given.results))
+    folders, model, target = given.data, given.model, given.target
     named = {dataset.name for dataset in training.datasets}
     if set(folders) != named:
         raise ConfigError(
@@ -82,13 +133,39 @@ def open_folders(
     if model is not None:
         if training.initial_model is None:
             raise ConfigError("--model is given, training.initialModel is not; add it (an empty object {} is enough)")
-        source = model / "model" if (model / "DONE").is_file() else model
-        folder, model_manifest = _open(source, DatasetFormat.MODEL, None, scratch)
-        _check_pin("--model", training.initial_model.digest, model_manifest)
-        weights = _weights(folder, model_manifest)
+        if plan.purpose is Purpose.EVALUATION and (model / stored_results.DONE).is_file():
+            stored_results.check_complete("--model", model)
+            weights = model / stored_results.MODEL
+        else:
+            weights, model_manifest = _open_weights("--model", training.initial_model.digest, model, scratch)
     elif training.initial_model is not None:
         raise ConfigError("training.initialModel is given; name its folder with --model")
-    return Inputs(complete(plan.document, _manifests(versions), model_manifest), versions, weights)
+    document = complete(plan.document, _manifests(versions), model_manifest)
+    return Inputs(document, versions, weights, base_folder=_open_base(plan, weights, given.base, scratch))
+
+
+def _open_weights(field: str, digest: str, folder: Path, scratch: Path) -> tuple[Path, Manifest]:
+    source = folder / "model" if (folder / "DONE").is_file() else folder
+    folder, manifest = _open(source, DatasetFormat.MODEL, None, scratch)
+    _check_pin(field, digest, manifest)
+    return _weights(folder, manifest), manifest
+
+
+def _open_base(plan: Plan, model: Path | None, given: Path | None, scratch: Path) -> Path | None:
+    base = stored_results.base_of(model) if model is not None and plan.purpose is Purpose.EVALUATION else None
+    if base is None:
+        return None
+    if given is None:
+        raise DataError(stored_results.NO_BASE + ", or name the folder of its base with --base")
+    return _open_weights("--base", base.digest, given, scratch)[0]
+
+
+def _open_results(results: Sequence[RunResult], folders: Mapping[str, Path]) -> Mapping[str, Path]:
+    """Raises ConfigError unless there is a folder for each; what is in them is checked where they are read."""
+    named = {result.name for result in results}
+    if set(folders) != named:
+        raise ConfigError(f"--result names {sorted(folders)}, training.results names {sorted(named)}; give each once")
+    return folders
 
 
 def _open(

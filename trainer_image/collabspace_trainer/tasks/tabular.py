@@ -117,13 +117,14 @@ class Tabular:
         kept = _without_copies(train, [table for parts in measured.values() for table in parts.values()])
         records = count_records(kept, measured)
         rows = facts(versions, records, {name: len(train[name]) - len(kept[name]) for name in train})
+        every = list(kept.values()) or [next(iter(measured[Split.TEST].values())).slice(0, 0)]
         ignored = sorted(c.name for c in columns if c.kind is ColumnKind.TEXT)
         said = [f"columns of kind Text are not used: {', '.join(ignored)}"] if ignored else []
         return Tables(
             features,
             target,
             labels,
-            _rows(pa.concat_tables(kept.values()), features, target, labels),
+            _rows(pa.concat_tables(every), features, target, labels),
             {s: {n: _rows(t, features, target, labels) for n, t in parts.items()} for s, parts in measured.items()},
             rows,
             notes(rows) + said,
@@ -180,7 +181,7 @@ def _without_copies(train: Mapping[str, pa.Table], measured: Sequence[pa.Table])
         name: table.filter(pa.array([key not in seen for key in each(_copies(table))], pa.bool_()))
         for name, table in train.items()
     }
-    if not any(len(table) for table in kept.values()):
+    if train and not any(len(table) for table in kept.values()):
         raise DataError("no training row is left: all of them equal one of evaluation; push other training data")
     return kept
 

@@ -90,7 +90,7 @@ class TextClassification:
         keys = {comparable(r.text) for parts in measured.values() for part in parts.values() for r in part}
         kept = {name: [r for r in each(part) if comparable(r.text) not in keys] for name, part in train.items()}
         records = [record for part in kept.values() for record in part]
-        if len({record.label for record in records}) < 2:
+        if train and len({record.label for record in records}) < 2:
             raise DataError(
                 "training texts of fewer than two classes are left after those that equal one of evaluation were "
                 "dropped; push texts of another class"

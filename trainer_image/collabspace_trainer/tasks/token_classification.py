@@ -85,7 +85,7 @@ class TokenClassification:
         }
         kept = _without(train, {_key(s) for parts in measured.values() for part in parts.values() for s in part})
         sentences = [sentence for part in kept.values() for sentence in part]
-        if not sentences:
+        if train and not sentences:
             raise DataError(
                 "no training sentence is left: all of them equal one of evaluation; push other training data"
             )

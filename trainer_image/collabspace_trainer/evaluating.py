@@ -1,0 +1,89 @@
+"""Evaluation: measures a stored model on data that it has not learnt from; nothing is learnt here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from collabspace.api.catalogue import Purpose
+from collabspace.api.manifest import Split
+from collabspace.api.run import Role, RunDocument
+from collabspace_trainer import registry, stored, stored_results
+from collabspace_trainer.errors import DataError
+from collabspace_trainer.registry import method, no_model
+from collabspace_trainer.spec import Plan
+from collabspace_trainer.stored import StoredModel
+from collabspace_trainer.stored_results import RUN
+from collabspace_trainer.versions import Inputs
+
+if TYPE_CHECKING:
+    from collabspace_trainer.session import Session
+
+NAME = "Evaluation"
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A stored model with the corpus that it is measured on; the plan has the model's labels, in its order."""
+
+    plan: Plan
+    corpus: Any
+    model: StoredModel
+
+
+@method(
+    name=NAME,
+    tasks=["TokenClassification", "TextClassification", "Tabular"],
+    description="Measures a stored model on other data; learns nothing.",
+    parameters=[],
+    cost=20,
+    load=no_model,
+    needs_weights=True,
+    gradients=False,
+    purpose=Purpose.EVALUATION,
+)
+def load(_corpus: Any, session: "Session", _score: Callable[[Any], float] | None) -> Any:
+    """The stored model as a predictor. Raises DataError."""
+    if session.stored is None:
+        raise DataError("training.initialModel is missing; name the result to measure")
+    with session.stop.at_once():
+        return registry.method_of(session.stored).load(session.stored, session.runtime)
+
+
+def read(plan: Plan, inputs: Inputs) -> Examined:
+    """Raises DataError when the model is no sound one, is of another task, or does not fit the data."""
+    if inputs.model_folder is None:
+        raise DataError("training.initialModel is missing; name the result to measure")
+    stored_results.check_model(inputs.model_folder)
+    model = replace(stored.read(inputs.model_folder), base=inputs.base_folder)
+    task = plan.document.training.task
+    if model.description.task != task:
+        raise DataError(f"model: it is of {model.description.task!r}, training.task is {task}; measure it as that")
+    for version in inputs.versions:
+        unknown = sorted(set(version.manifest.labels) - set(model.description.labels))
+        if unknown:
+            raise DataError(
+                f"dataset {version.name}: the model does not know its labels {', '.join(unknown)[:256]}; "
+                "measure it on data of the labels that it learnt"
+            )
+    _check_unseen(inputs)
+    labels = model.description.labels
+    training = plan.document.training.model_copy(update={"labels": labels})
+    plan = replace(plan, document=plan.document.model_copy(update={"training": training}))
+    corpus = plan.task.implementation.load(plan, inputs.versions)
+    return Examined(plan, corpus, model)
+
+
+def _check_unseen(inputs: Inputs) -> None:
+    """Raises DataError where the model has learnt from the very records that it would be measured on."""
+    run = (inputs.model_folder or Path()).parent / RUN
+    if not run.is_file():
+        return
+    training = stored_results.read("model", run, RunDocument).training
+    learnt = {dataset.digest for dataset in training.datasets if dataset.role is Role.TRAIN}
+    for version in inputs.versions:
+        if version.manifest.digest in learnt and Split.TRAIN in version.report_splits:
+            raise DataError(
+                f"dataset {version.name}: the model has learnt from this version, which has no test split; "
+                "measure it on other data"
+            )
