@@ -8,7 +8,7 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from collabspace.broker.chain import GENESIS, seal
 from collabspace.broker.database import Database, hold
@@ -17,6 +17,11 @@ from collabspace.broker.tables import access, chains, open_sessions
 
 # Writers share it and readers of what is whole take it alone: see `settled` in ledger.py.
 LOCK = 0x6C656467_00000002
+MOVE = (
+    update(chains)
+    .where(chains.c.chain == bindparam("at"))
+    .values(records=bindparam("now_records"), head=bindparam("now_head"))
+)
 
 
 @dataclass
@@ -73,9 +78,11 @@ class Batch:
         ]
         if opened:
             connection.execute(open_sessions.insert(), opened)
-        for chain in sorted({str(row["chain"]) for row in rows}):
-            end = ends[chain]
-            connection.execute(update(chains).where(chains.c.chain == chain).values(records=end.records, head=end.head))
+        moved = [
+            {"at": chain, "now_records": ends[chain].records, "now_head": ends[chain].head}
+            for chain in sorted({str(row["chain"]) for row in rows})
+        ]
+        connection.execute(MOVE, moved)
 
     def _is_written(self, connection: Connection) -> bool:
         """Whether an earlier try was committed after all; the ends of its chains are locked, so none is under way."""

@@ -1,8 +1,8 @@
 """Checks a whole ledger database without a running broker: `python -m collabspace.broker.verify sqlite:///ledger.db`,
 or `postgresql+psycopg://auditor@host/name` with the password in libpq's own ways (PGPASSFILE, PGPASSWORD).
 
-For admins and auditors who hold a copy, or may only read. Exit code 0: every chain is intact; 1: a bad record, named; 2: the
-database cannot be read.
+For admins and auditors who hold a copy, or may only read. Exit code 0: every chain is intact; 1: a bad record, named;
+2: the database cannot be read.
 """
 
 import argparse
