@@ -171,23 +171,27 @@ class World:
         attempt: int = 1,
         account: str = names.TRAINER_ACCOUNT,
         labels: dict[str, str] | None = None,
+        spec: Object | None = None,
+        training: Object | None = None,
     ) -> "Pod":
-        """A running pod of an attempt, with its Job and CollabTask; the task is made once for all its attempts."""
-        made = await self._task(namespace, task, pins)
+        """A running pod of an attempt, with its Job and CollabTask; the task is made once for all its attempts.
+
+        `spec` and `training` are put over what the task and its run document say otherwise."""
+        made = await self._task(namespace, task, pins, spec or {})
         reference = TaskReference(namespace=namespace, name=task, uid=made["metadata"]["uid"])
         datasets = [
             RunDataset(name=pin.name, owner=f"{pin.owner}/{pin.dataset}", uid=pin.uid, digest=pin.digest, role=pin.role)
             for pin in pins
         ]
-        training = Training(
+        learned = Training(
             task="TokenClassification", method="FullFineTuning", seed=0, parameters={}, datasets=datasets
-        )
-        run = RunDocument(task=reference, training=training, execution=Execution(attempt=attempt))
+        ).model_copy(update=training or {})
+        run = RunDocument(task=reference, training=learned, execution=Execution(attempt=attempt))
         job = await self.admin.create(JOBS.format(namespace), job_body(run, made, account, labels or {}))
         pod = await self.pod_of(namespace, job)
         return Pod(self, namespace, pod, reference, attempt)
 
-    async def _task(self, namespace: str, name: str, pins: list["Pin"]) -> Object:
+    async def _task(self, namespace: str, name: str, pins: list["Pin"], spec: Object) -> Object:
         body = {
             "apiVersion": names.API_VERSION,
             "kind": "CollabTask",
@@ -199,7 +203,8 @@ class World:
                     {"name": p.name, "datasetRef": {"namespace": p.owner, "name": p.dataset}, "role": p.role.value}
                     for p in pins
                 ],
-            },
+            }
+            | spec,
         }
         try:
             return await self.admin.create(TASKS.format(namespace), body)
