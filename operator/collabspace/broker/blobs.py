@@ -59,7 +59,8 @@ class BlobResponse(Response):
             for task in (stream, gone):
                 task.cancel()
             ended, _ = await asyncio.gather(stream, gone, return_exceptions=True)
-            self._source.close()
+            # Closing waits for a read that is under way, and one from a store far away may take its time.
+            await asyncio.to_thread(self._source.close)
         if ended is not None:
             self._broke(scope, ended)
 

@@ -47,6 +47,9 @@ class FilesystemStore:
             for leftover in self.root.glob(f"*/{kind}/.*{PARTIAL}"):
                 leftover.unlink()
 
+    def close(self) -> None:
+        """Nothing is held open."""
+
     def owners(self) -> Iterator[str]:
         self._must_be_there()
         return (entry.name for entry in sorted(self.root.iterdir()) if OWNER.fullmatch(entry.name) and entry.is_dir())

@@ -8,8 +8,8 @@ from prometheus_client import start_http_server
 
 from collabspace.broker.app import asgi
 from collabspace.broker.custody import all_owners
-from collabspace.broker.filesystem_store import MARKER
 from collabspace.broker.ledger import Ledger, LedgerUnavailableError
+from collabspace.broker.opening import open_store
 from collabspace.broker.parts import Parts
 from collabspace.broker.settings import BrokerSettings, SettingsError, load, split_address
 from collabspace.kube import config, logs
@@ -26,11 +26,11 @@ def main() -> None:
     """Serves until told to stop. Wrong settings end with one line that names the variable, and exit status 2."""
     try:
         settings = load()
+        logs.configure()
         parts = _parts(settings)
     except (SettingsError, config.NoClusterError, LedgerUnavailableError, OSError) as error:
         sys.stderr.write(f"collabspace-broker: {_line(error)}\n")
         raise SystemExit(2) from None
-    logs.configure()
     if settings.broker_metrics is not None:
         host, port = split_address(settings.broker_metrics)
         start_http_server(port, host)
@@ -61,17 +61,8 @@ def _parts(settings: BrokerSettings) -> Parts:
         ledger = Ledger(settings.broker_ledger, password_file=settings.broker_ledger_password_file)
     except LedgerUnavailableError as error:
         raise SettingsError(f"COLLABSPACE_BROKER_LEDGER: the ledger cannot be opened or written ({error})") from error
-    held = all_owners(ledger)
-    if held and not (settings.broker_store / MARKER).exists():
-        raise SettingsError(
-            f"COLLABSPACE_BROKER_STORE: the folder is no store, but the ledger knows of {len(held)} owners of stored "
-            "data; mount the store's volume and start again"
-        )
-    try:
-        settings.broker_store.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(f"COLLABSPACE_BROKER_STORE: the folder cannot be made ({error.strerror})") from error
-    return Parts(settings, KubeClient(access), ledger)
+    opened = open_store(settings, len(all_owners(ledger)))
+    return Parts(settings, KubeClient(access), ledger, opened.store, opened.enforcement)
 
 
 def _line(error: Exception) -> str:

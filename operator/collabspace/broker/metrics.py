@@ -16,6 +16,7 @@ SESSIONS = Gauge("collabspace_broker_sessions", "Access sessions that are open."
 CUT = Counter("collabspace_broker_streams_cut", "Streams ended by the broker before their end.", ["reason"])
 SWEEPS = Counter("collabspace_broker_sweeps", "Passes of the sweeper.", ["outcome"])
 SWEPT = Counter("collabspace_broker_swept", "Things removed from the store.", ["reason"])
+ENFORCEMENT = Gauge("collabspace_store_enforcement_proven", "What a store in S3 was seen to refuse.", ["check"])
 SWEPT_BYTES = Counter("collabspace_broker_swept_bytes", "Bytes removed from the store.", ["reason"])
 
 SENT, RECEIVED = "sent", "received"

@@ -3,15 +3,16 @@
 import asyncio
 import logging
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from collabspace.api.run import CheckpointReference
 from collabspace.broker.aliases import Aliases
 from collabspace.broker.custody import Custody, all_checkpoints, all_owners
 from collabspace.broker.feed import Knowledge
-from collabspace.broker.filesystem_store import FilesystemStore
 from collabspace.broker.gate import Gate
 from collabspace.broker.identity import Trainers
 from collabspace.broker.inspection import Inspector
@@ -23,15 +24,22 @@ from collabspace.broker.refusal import Undecided
 from collabspace.broker.sessions import Sessions
 from collabspace.broker.settings import BrokerSettings
 from collabspace.broker.staging import Staging
+from collabspace.broker.store import Store
+from collabspace.broker.store_settings import Reads
 from collabspace.broker.tokens import Tokens
 from collabspace.broker.uploads import Uploads
 from collabspace.broker.versions import Versions, list_versions
 from collabspace.kube.client import KubeClient
 from collabspace.kube.logs import say
 
+if TYPE_CHECKING:
+    # S3 needs a package that a broker with a folder does without.
+    from collabspace.broker.enforcement import Enforcement
+
 logger = logging.getLogger(__name__)
 SCRATCH = ".checks"
 BURST = 4
+THREADS = 64
 
 
 @dataclass(frozen=True)
@@ -41,10 +49,13 @@ class Parts:
     settings: BrokerSettings
     kube: KubeClient
     ledger: Ledger
+    store: Store
+    enforcement: "Enforcement | None" = None
 
     async def start(self) -> None:
         """Reads store and ledger, so that the broker knows what it knew before it stopped."""
-        root = self.settings.broker_store
+        # A store that is slow holds threads, and must not hold those of everything else.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "broker"))
         await asyncio.to_thread(shutil.rmtree, self.scratch, True)
         await asyncio.to_thread(self.scratch.mkdir, parents=True)
         await asyncio.to_thread(self.store.discard_partial)
@@ -65,7 +76,13 @@ class Parts:
             self.trainers.learn(task_uid, attempt)
         self.journal.start()
         await self.aliases.restore()
-        say(logger, "started", datasets=len(versions), attempts=len(attempts), store=root.name)
+        say(
+            logger,
+            "started",
+            datasets=len(versions),
+            attempts=len(attempts),
+            store="folder" if self.enforcement is None else "s3",
+        )
 
     async def close(self) -> None:
         """Closes every session on record, then lets go of ledger and API server."""
@@ -76,10 +93,13 @@ class Parts:
             say(logger, "sessions-not-on-record", logging.ERROR, reason=error.reason)
         await self.journal.close()
         self.ledger.close()
+        await asyncio.to_thread(self.store.close)
         await self.kube.close()
 
     async def keep_up(self) -> None:
         """Ends what nobody uses, and writes the counts of floods that are over. Raises Undecided."""
+        if self.enforcement is not None:
+            await self.enforcement.keep_up()
         self.uploads.forget_idle()
         await self.sessions.settle()
         await self.sessions.end_idle()
@@ -87,12 +107,16 @@ class Parts:
         await self.aliases.settle()
 
     @property
-    def scratch(self) -> Path:
-        return self.settings.broker_store / SCRATCH
+    def link_giver(self) -> "Enforcement | None":
+        """Who gives readers links into the store; None: the broker sends the bytes itself.
 
-    @cached_property
-    def store(self) -> FilesystemStore:
-        return FilesystemStore(self.settings.broker_store)
+        As long as it is not proven that a link opens no more than it says, nobody gets one."""
+        wanted = self.settings.broker_reads is Reads.REDIRECT
+        return self.enforcement if wanted and self.enforcement is not None and self.enforcement.proven else None
+
+    @property
+    def scratch(self) -> Path:
+        return self.settings.staging_folder / SCRATCH
 
     @cached_property
     def knowledge(self) -> Knowledge:
@@ -133,7 +157,7 @@ class Parts:
 
     @cached_property
     def staging(self) -> Staging:
-        return Staging(self.settings.broker_store, self.store)
+        return Staging(self.settings.staging_folder, self.store)
 
     @cached_property
     def versions(self) -> Versions:

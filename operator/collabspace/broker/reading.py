@@ -47,6 +47,9 @@ class Shelf(StrEnum):
     RESULT = "the task has stored no such result"
 
 
+NO_STORE = "no-store"
+
+
 @dataclass(frozen=True)
 class Leave:
     """Leave to read the object `uid`: versions of a dataset, checkpoints of the reader's own task, or the result
@@ -245,12 +248,18 @@ def withhold(session: Session, serves: Callable[[str], bool]) -> list[str]:
 
 
 async def send_file(request: Request, session: Session, path: str, parts: Parts) -> Response:
-    """A file of the session's manifest, found there by equality: the path itself never touches a disk."""
+    """A file of the session's manifest, found there by equality: the path itself never touches a disk.
+
+    Or a link to it, which opens this one file for a minute; then nobody counts what is read."""
     entry = session.files.get(path)
     if entry is None and any(file.path == path for file in session.held.manifest.files):
         raise Refused(HTTPStatus.FORBIDDEN, "FileWithheld", WITHHELD)
     if entry is None:
         raise Refused(HTTPStatus.NOT_FOUND, "FileMissing", "the version has no file of that path; see its manifest")
+    if parts.link_giver is not None:
+        session.linked = True
+        url = await asyncio.to_thread(parts.link_giver.read_url, session.held.storage, entry.sha256)
+        return Response(status_code=HTTPStatus.TEMPORARY_REDIRECT, headers={"Location": url, "Cache-Control": NO_STORE})
     start, length = wanted_range(request, entry.bytes)
     source = await asyncio.to_thread(parts.store.open_blob, session.held.storage, entry.sha256)
     return BlobResponse(source, Part(start, length, entry.bytes), parts.sessions, session)

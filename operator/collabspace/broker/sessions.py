@@ -40,6 +40,7 @@ class Session:
 
     `confirm` makes the decision again: raises AccessDenied, Undecided.
     `decided` is when the decision that holds was begun, on the monotonic clock.
+    `linked`: files were read by links into the store, where the broker does not see what goes.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Session:
     decided: float
     used: float
     sent: int = 0
+    linked: bool = False
     files: dict[str, FileEntry] = field(default_factory=dict)
     streams: set[asyncio.Task[None]] = field(default_factory=set)
     watcher: asyncio.Task[None] | None = None
@@ -64,7 +66,9 @@ class Session:
 
     def closing(self, reason: str | None) -> Entry:
         """The record that ends it, with what was observed; `reason` when it was not the reader who ended it."""
-        return self.entry.but(event=CLOSED, bytes=self.sent, reason=reason or self.entry.reason)
+        return self.entry.but(
+            event=CLOSED, bytes=None if self.linked else self.sent, reason=reason or self.entry.reason
+        )
 
 
 class Sessions:

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
+
+from collabspace.broker.store_settings import StoreSettings
 
 PREFIX = "COLLABSPACE_"
 GIB = 1 << 30
@@ -16,7 +18,7 @@ class SettingsError(Exception):
     """A setting is missing or wrong; the message is one line that names the variable, and never shows its value."""
 
 
-class BrokerSettings(BaseSettings):
+class BrokerSettings(StoreSettings):
     """Environment variables `COLLABSPACE_<NAME>`; sizes in bytes."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
@@ -26,7 +28,6 @@ class BrokerSettings(BaseSettings):
     broker_port: int = Field(default=8443, ge=0, le=65535)
     broker_tls_cert: Path
     broker_tls_key: Path
-    broker_store: Path = Field(description="Folder of the filesystem store.")
     broker_ledger: str = Field(
         description="SQLAlchemy URL: sqlite:////var/lib/collabspace/ledger.db or postgresql+psycopg://user@host/name"
     )

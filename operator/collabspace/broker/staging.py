@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from collabspace.broker.store import Store, checked_hash, checked_owner, digest_hash
+from collabspace.broker.store import OWNER, Store, checked_hash, checked_owner, digest_hash
 
 UPLOADS = "uploads"
 
@@ -27,7 +27,8 @@ class HashError(Exception):
 class Staging:
     """Partial blobs under `<root>/<owner>/uploads/<manifest hash>/<blob hash>`; they outlive a restart. Calls block.
 
-    The folder lies on the store's own disk where that is a folder, so that a whole blob only changes its name.
+    The folder lies on the store's own disk where that is a folder, so that a whole blob only changes its name; for a
+    store elsewhere it is any disk with room for what is on its way.
     """
 
     def __init__(self, root: Path, store: Store) -> None:
@@ -87,6 +88,14 @@ class Staging:
             freed += sum(at.st_size for at in found if stat.S_ISREG(at.st_mode))
             shutil.rmtree(upload, ignore_errors=True)
         return freed
+
+    def owners(self) -> set[str]:
+        """Whoever has parts of uploads here."""
+        return {folder.parent.name for folder in self._root.glob(f"*/{UPLOADS}") if OWNER.fullmatch(folder.parent.name)}
+
+    def forget(self, owner: str) -> None:
+        """Everything of this owner goes."""
+        shutil.rmtree(self._root / checked_owner(owner) / UPLOADS, ignore_errors=True)
 
     def free_bytes(self) -> int:
         return shutil.disk_usage(self._root).free

@@ -53,6 +53,12 @@ class Store(Protocol):
     Every call raises OSError when the store cannot be used; StoreUnavailableError when it is away as a whole.
     """
 
+    def discard_partial(self) -> None:
+        """Removes what nobody will ever make whole. Before the store is used, and where a store allows it, later."""
+        ...
+
+    def close(self) -> None: ...
+
     def owners(self) -> Iterator[str]: ...
 
     def versions(self, owner: str) -> list[StoredVersion]:

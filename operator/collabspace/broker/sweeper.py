@@ -73,7 +73,7 @@ class Sweeper:
         """One pass. Raises Undecided, OSError."""
         stored = await asyncio.to_thread(lambda: list(self._parts.store.owners()))
         if time.monotonic() - self._checked > STALE_CHECK_SECONDS:
-            for storage in stored:
+            for storage in {*stored, *await asyncio.to_thread(self._parts.staging.owners)}:
                 await self._sweep_uploads(storage)
             self._checked = time.monotonic()
         living = {kind: await self._list(kind) for kind in OwnerKind}
@@ -144,6 +144,7 @@ class Sweeper:
         blobs = await asyncio.to_thread(parts.store.blobs, owner.storage)
         await self._record(owner, GONE[owner.kind], sum(blob.bytes for blob in blobs))
         parts.uploads.drop(owner.storage)
+        await asyncio.to_thread(parts.staging.forget, owner.storage)
         await asyncio.to_thread(parts.store.remove_owner, owner.storage)
         parts.versions.forget(owner.storage)
         parts.knowledge.forget(owner.uid)

@@ -98,6 +98,9 @@ class Download:
             ):
                 for chunk in response.iter_raw(CHUNK_BYTES):
                     self._received += sink.write(chunk)
+                    if sink.tell() > file.bytes:
+                        # No disk is filled with what is not the file; its hash will be wrong.
+                        return
         except BrokerError as error:
             if error.reason != "SessionUnknown":
                 raise

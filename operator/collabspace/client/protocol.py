@@ -6,7 +6,7 @@ above has a Refusal as body; `AccessRefused` (403) is the one answer for all tha
 | call | who | what |
 |---|---|---|
 | POST /v1/sessions | trainer, reader | one access decision; its files ride on it; a checkpoint by its task's uid |
-| GET /v1/sessions/{id}/files/{path} | same token's pod or account | bytes, `Range` allowed |
+| GET /v1/sessions/{id}/files/{path} | same token's pod or account | bytes, `Range` allowed; or 307 and a link |
 | DELETE /v1/sessions/{id} | same | closes it in the ledger |
 | POST /v1/uploads | publisher, trainer | begins or finds an upload by its manifest |
 | PUT /v1/uploads/{id}/blobs/{sha256}?offset=N | same | bytes from offset on; GET tells how many there are |

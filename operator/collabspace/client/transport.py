@@ -1,11 +1,13 @@
 """One conversation with the broker: a token for each request, and patience when the broker is away."""
 
+import logging
 import random
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, NoReturn, TypeVar
 
 import httpx
@@ -20,7 +22,10 @@ PATIENCE_SECONDS = 600.0
 FIRST_DELAY_SECONDS = 0.25
 LONGEST_DELAY_SECONDS = 20.0
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+REDIRECT_STATUS = HTTPStatus.TEMPORARY_REDIRECT
 RETRIED_STATUS = frozenset({408, 425, 429})
+# It would log every address, and a link opens data to whoever reads it.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class _Away(Exception):
@@ -52,9 +57,13 @@ class Transport:
         context = ssl.create_default_context(cadata=ca) if ca else ssl.create_default_context()
         # trust_env off: the token goes to the address that was given, never to a proxy named by the environment.
         self._http = httpx.Client(base_url=url, verify=context, timeout=TIMEOUT, trust_env=False)
+        self._ca = ca
+        self._links: httpx.Client | None = None
 
     def close(self) -> None:
         self._http.close()
+        if self._links is not None:
+            self._links.close()
 
     def json(self, answer: type[M], method: str, path: str, **options: Any) -> M:
         """One request whose answer is `answer`. Raises BrokerError, AccessRefused, BrokerUnavailable."""
@@ -97,15 +106,51 @@ class Transport:
     def open(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, **options: Any
     ) -> Iterator[httpx.Response]:
-        """A streamed answer below 400. To be used inside `patiently`, which alone understands what else it raises."""
+        """A streamed answer below 400. To be used inside `patiently`, which alone understands what else it raises.
+
+        A broker whose store gives out links answers with one, and then the answer is the store's.
+        """
         sent = {"Authorization": f"Bearer {self._token()}", **(headers or {})}
         try:
             with self._http.stream(method, path, headers=sent, **options) as response:
                 if response.status_code >= 400:
                     _raise(response)
+                link = response.headers.get("Location") if response.status_code == REDIRECT_STATUS else None
+                if link is None:
+                    yield response
+                    return
+            with self._follow(link, headers or {}) as response:
                 yield response
         except httpx.TransportError as error:
             raise _Away(f"{type(error).__name__} on {method} {path.split('?')[0]}") from error
+
+    @contextmanager
+    def _follow(self, link: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        """What the store has behind the link. The token stays here; the link, which opens data, is in no message."""
+        try:
+            url = httpx.URL(link)
+        except httpx.InvalidURL:
+            url = httpx.URL()
+        if url.scheme not in ("http", "https") or not url.host:
+            raise BrokerError("UnknownAnswer", "the broker's link is no address; client and broker differ in release")
+        if self._links is None:
+            self._links = httpx.Client(verify=_context_of_stores(self._ca), timeout=TIMEOUT, trust_env=False)
+        with self._links.stream("GET", url, headers={**headers, "Accept-Encoding": "identity"}) as response:
+            if response.status_code in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+                yield response
+            elif response.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
+                raise BrokerError("BlobLost", "the store does not hold what the broker's link names; tell its admin")
+            else:
+                # A link that is over, or a store that is busy: the broker gives another one, if it still may.
+                raise _Away(f"{response.status_code} from the store")
+
+
+def _context_of_stores(ca: str | None) -> ssl.SSLContext:
+    """Stores have certificates of public authorities, or of the one that the broker has."""
+    context = ssl.create_default_context()
+    if ca:
+        context.load_verify_locations(cadata=ca)
+    return context
 
 
 def _raise(response: httpx.Response) -> None:

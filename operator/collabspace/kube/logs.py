@@ -10,7 +10,7 @@ from typing import Any
 
 FIELDS = "fields"
 MAX_LENGTH = 2000
-QUIET = ("kopf", "asyncio", "aiohttp", "kubernetes", "urllib3")
+QUIET = ("kopf", "asyncio", "aiohttp", "kubernetes", "urllib3", "botocore", "boto3")
 
 
 class JsonFormatter(logging.Formatter):
