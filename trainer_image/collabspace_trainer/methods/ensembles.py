@@ -41,6 +41,11 @@ def grow_forest(values: Any, target: NDArray[Any], classes: int, session: Sessio
     else:
         model = RandomForestRegressor(**common)
     _fit(model, values, target, session)
+    return forest_arrays(model, classes)
+
+
+def forest_arrays(model: Any, classes: int) -> Trees:
+    """A fitted forest of scikit-learn over class numbers below `classes`, or over quantities when that is 0."""
     present = np.asarray(model.classes_, dtype=np.intp) if classes else np.zeros(1, dtype=np.intp)
     parts = [_forest_part(tree.tree_, present, classes or 1, len(model.estimators_)) for tree in model.estimators_]
     return join(parts, [0] * len(parts), np.zeros(classes or 1))
@@ -64,6 +69,11 @@ def boost(values: NDArray[Any], target: NDArray[Any], classes: int, session: Ses
     else:
         model = HistGradientBoostingRegressor(**common)
     _fit(model, values, target, session)
+    return boosting_arrays(model, classes)
+
+
+def boosting_arrays(model: Any, classes: int) -> Trees:
+    """The same of fitted gradient boosting over histograms."""
     base = np.full(classes or 1, ABSENT)
     columns = [0]
     if classes:
@@ -80,7 +90,7 @@ def _fit(model: Any, values: Any, target: NDArray[Any], session: Session) -> Non
     with session.stop.at_once(), warnings.catch_warnings():
         # scikit-learn's own threads forget its settings when it is interrupted; nobody needs to hear of that.
         warnings.filterwarnings("ignore", message=".*sklearn.utils.parallel.*")
-        model.fit(values, target)
+        model.fit(values.astype(np.float32), target)  # as Trees compares them
 
 
 def _class_weight(session: Session) -> str | None:

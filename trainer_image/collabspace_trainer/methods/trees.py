@@ -1,6 +1,7 @@
 """Decision trees as plain arrays, all trees end to end: no pickle, and a predictor of a few lines.
 
-A node sends a record left when `value[feature] <= threshold`; a leaf has feature -1. Children stand after their parent.
+A node sends a record left when `value[feature] <= threshold`, the value in Float32 as in training; a leaf has feature
+-1. Children stand after their parent.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +40,7 @@ class Trees:
 
     def compute(self, values: Any) -> NDArray[np.float64]:
         """[records, outputs] of values [records, numbers], dense or sparse: sums over the leaves that are reached."""
-        dense = np.asarray(values.toarray() if hasattr(values, "toarray") else values)
+        dense = np.asarray(values.toarray() if hasattr(values, "toarray") else values).astype(np.float32)
         node = np.tile(self.roots, (len(dense), 1))
         rows, trees = np.nonzero(self.feature[node] != LEAF)
         while len(rows):
