@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from collabspace_trainer.evaluation.comparison import Counts, Outcome
-    from collabspace_trainer.evaluation.countable import Arrays, Kind
+    from collabspace_trainer.evaluation.countable import Arrays, Countable, Kind
     from collabspace_trainer.session import Session
 
 NAME = "Comparison"
@@ -87,20 +87,14 @@ def read(plan: Plan, folders: Mapping[str, Path]) -> Candidates:
 def compare(corpus: Candidates, session: "Session", _score: Callable[[Any], float] | None) -> Compared:
     """Raises DataError where results do not compare, ConfigError where the metric does not come of their counts."""
     from collabspace_trainer.evaluation.comparison import compare as compare_counts
-    from collabspace_trainer.evaluation.countable import Countable
 
-    training, settings = session.plan.document.training, session.plan.settings
+    settings = session.plan.settings
     split, goal = Split(settings.choice("split")), settings.choice("goal")
     session.pulse.enter("Prepare", UNBOUNDED_STALL_SECONDS)
-    found: list[tuple[Measured, Countable]] = []
-    for result in each(training.results):
-        found.append(_measured(result, corpus.folders[result.name], session.plan, split))
-        _check_same_records(found[0][0], found[-1][0])
-    first, countable = found[0]
+    with session.stop.at_once():
+        candidates, countable = gather(session.plan, corpus.folders)
+    first = next(iter(candidates.values()))[0]
     corpus.facts.extend(_facts(corpus.folders[first.result.name], first, split))
-    candidates: dict[str, list[Measured]] = {}
-    for measured, _ in found:
-        candidates.setdefault(measured.result.candidate, []).append(measured)
     session.pulse.enter("Evaluate", UNBOUNDED_STALL_SECONDS)
     draws = settings.integer("draws")
     groups = _pooled_groups(first)
@@ -141,7 +135,20 @@ for _task, _metrics in COUNTABLE.items():
     )(compare)
 
 
-def _measured(result: RunResult, folder: Path, plan: Plan, split: Split) -> "tuple[Measured, Any]":
+def gather(plan: Plan, folders: Mapping[str, Path]) -> "tuple[dict[str, list[Measured]], Countable]":
+    """Runs by candidate, all on the same records, and how their counts make the figure. Raises as `compare` does."""
+    split = Split(plan.settings.choice("split"))
+    found = []
+    for result in each(plan.document.training.results):
+        found.append(_measured(result, folders[result.name], plan, split))
+        _check_same_records(found[0][0], found[-1][0])
+    candidates: dict[str, list[Measured]] = {}
+    for measured, _ in found:
+        candidates.setdefault(measured.result.candidate, []).append(measured)
+    return candidates, found[0][1]
+
+
+def _measured(result: RunResult, folder: Path, plan: Plan, split: Split) -> "tuple[Measured, Countable]":
     """Raises DataError naming the result, ConfigError naming the metrics that its counts give."""
     import numpy as np
 

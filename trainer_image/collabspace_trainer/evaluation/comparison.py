@@ -124,9 +124,8 @@ def _draw(runs: Sequence[Any], figure: Figure, draws: int) -> Floats:
     figures = np.empty((len(runs), draws))
     for start in each(range(0, draws, block)):
         stop = min(start + block, draws)
-        times = np.empty((size, stop - start))
-        for column in range(stop - start):
-            times[:, column] = np.bincount(generator.integers(0, size, size), minlength=size)
+        chosen = generator.integers(0, size, (stop - start, size)) + size * np.arange(stop - start)[:, None]
+        times = np.bincount(chosen.ravel(), minlength=chosen.size).reshape(chosen.shape).T.astype(np.float64, order="C")
         for row, run in enumerate(transposed):
             figures[row, start:stop] = figure((run @ times).T)
             beat()
