@@ -124,6 +124,7 @@ class Aliases:
             return False
         self._knowledge.set_alias(state)
         await self._record(stored)
+        await self._journal.tell(state.namespace_uid)
         self._unsettled.discard(key)
         return True
 

@@ -18,6 +18,7 @@ from collabspace.broker import metrics
 from collabspace.broker.admin import AdminRoutes
 from collabspace.broker.alias_routes import AliasRoutes
 from collabspace.broker.checkpoints import CheckpointRoutes
+from collabspace.broker.following import Following
 from collabspace.broker.identity import AccessDenied
 from collabspace.broker.outcomes import AttemptRoutes, ResultRoutes
 from collabspace.broker.parts import Parts
@@ -42,7 +43,8 @@ def build(parts: Parts) -> Starlette:
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
         await parts.start()
-        chores = [asyncio.create_task(_keep_up(parts)), asyncio.create_task(Sweeper(parts).run())]
+        works = (_keep_up(parts), Sweeper(parts).run(), Following(parts).run())
+        chores = [asyncio.create_task(work) for work in works]
         try:
             yield
         finally:

@@ -39,6 +39,7 @@ class CheckpointRoutes:
         trainer = await self._parts.trainers.reading(caller)
         if trainer.task.metadata.uid != task_uid:
             raise AccessDenied(Why.NOT_IN_TASK, entry_of_trainer(trainer))
+        await self._parts.custody.turns.refresh(task_uid)
         rows = [row for row in self._parts.custody.checkpoints(task_uid) if row.identity == identity]
         whole = [row for row in rows if await self._parts.versions.manifest(task_uid, row.digest) is not None]
         answer = Checkpoints(checkpoints=[_checkpoint(row) for row in whole])

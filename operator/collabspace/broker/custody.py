@@ -4,19 +4,18 @@ The store itself knows uids and hashes only. Names, policies and the order of ch
 objects that could tell are gone when it matters. In memory for reading; every change is durable before it counts.
 """
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
-from weakref import WeakValueDictionary
 
 from sqlalchemy import Connection, Delete, Row, Select, delete, select
 
 from collabspace.api.dataset import DeletionPolicy
 from collabspace.broker.journal import Journal
-from collabspace.broker.ledger import Ledger
-from collabspace.broker.tables import checkpoints, owners
+from collabspace.broker.ledger import AttemptRow, Ledger
+from collabspace.broker.tables import attempts, checkpoints, owners
+from collabspace.broker.turns import Turns
 
 CHECKPOINT = [column for column in checkpoints.c if column is not checkpoints.c.sequence]
 
@@ -62,7 +61,9 @@ class Custody:
         self._journal = journal
         self._owners: dict[str, Owner] = {}
         self._checkpoints: dict[str, list[CheckpointRow]] = {}
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.turns = Turns(journal)
+        # Held while something of this owner becomes visible or goes: of a commit and a removal one comes first.
+        self.lock = self.turns.of
 
     def restore(self, held: Iterable[Owner], rows: Iterable[CheckpointRow]) -> None:
         """What the tables hold; checkpoints newest first."""
@@ -70,12 +71,16 @@ class Custody:
         for row in rows:
             self._checkpoints.setdefault(row.task_uid, []).append(row)
 
-    def lock(self, storage: str) -> asyncio.Lock:
-        """Held while something of this owner becomes visible or goes: of a commit and a removal one comes first."""
-        lock = self._locks.get(storage)
-        if lock is None:
-            lock = self._locks[storage] = asyncio.Lock()
-        return lock
+    def learn(self, storage: str, owner: Owner | None, rows: list[CheckpointRow]) -> None:
+        """What the tables hold of one storage by now: another broker changed it."""
+        if owner is None:
+            self._owners.pop(storage, None)
+        else:
+            self._owners[storage] = owner
+        if rows:
+            self._checkpoints[storage] = rows
+        else:
+            self._checkpoints.pop(storage, None)
 
     def owner(self, storage: str) -> Owner | None:
         return self._owners.get(storage)
@@ -132,6 +137,18 @@ def all_owners(ledger: Ledger) -> list[Owner]:
     return [_owner(row) for row in ledger.read(lambda connection: connection.execute(select(owners)).all())]
 
 
+def held_of(ledger: Ledger, uid: str) -> tuple[Owner | None, list[CheckpointRow], list[AttemptRow]]:
+    """What is known of one storage or task: its owner, its checkpoints newest first, its attempts."""
+
+    def read(connection: Connection) -> tuple[Owner | None, list[CheckpointRow], list[AttemptRow]]:
+        owner = connection.execute(select(owners).where(owners.c.storage == uid)).one_or_none()
+        rows = _checkpoints(connection, select(*CHECKPOINT).where(checkpoints.c.task_uid == uid))
+        known = connection.execute(select(attempts).where(attempts.c.task_uid == uid)).mappings()
+        return None if owner is None else _owner(owner), rows, [AttemptRow(**row) for row in known]
+
+    return ledger.read(read)
+
+
 def put_owners(ledger: Ledger, held: Iterable[Owner]) -> None:
     """All or none."""
     rows = [asdict(owner) for owner in held]
@@ -140,6 +157,7 @@ def put_owners(ledger: Ledger, held: Iterable[Owner]) -> None:
         for row in rows:
             connection.execute(delete(owners).where(owners.c.storage == row["storage"]))
             connection.execute(owners.insert().values(**row))
+        ledger.tell(connection, *(str(row["storage"]) for row in rows))
 
     ledger.write(put)
 
@@ -150,6 +168,7 @@ def remove_owner(ledger: Ledger, storage: str) -> None:
     def remove(connection: Connection) -> None:
         connection.execute(delete(owners).where(owners.c.storage == storage))
         connection.execute(delete(checkpoints).where(checkpoints.c.task_uid == storage))
+        ledger.tell(connection, storage)
 
     ledger.write(remove)
 
@@ -165,13 +184,18 @@ def put_checkpoint(ledger: Ledger, row: CheckpointRow) -> list[CheckpointRow]:
     def put(connection: Connection) -> list[CheckpointRow]:
         connection.execute(_those(row.task_uid, {row.digest}))
         connection.execute(checkpoints.insert().values(**asdict(row)))
+        ledger.tell(connection, row.task_uid)
         return _checkpoints(connection, select(*CHECKPOINT).where(checkpoints.c.task_uid == row.task_uid))
 
     return ledger.write(put)
 
 
 def remove_checkpoints(ledger: Ledger, task_uid: str, digests: set[str]) -> None:
-    ledger.write(lambda connection: connection.execute(_those(task_uid, digests)))
+    def remove(connection: Connection) -> None:
+        connection.execute(_those(task_uid, digests))
+        ledger.tell(connection, task_uid)
+
+    ledger.write(remove)
 
 
 def _those(task_uid: str, digests: set[str]) -> Delete:

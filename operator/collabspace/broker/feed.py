@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from collabspace.api.manifest import Manifest
@@ -73,6 +73,24 @@ class Knowledge:
             head=head,
         )
         self._changed(dataset)
+
+    def counters(self) -> dict[str, Counters]:
+        """What is counted of every dataset, by uid."""
+        return {uid: dataset.counters for uid, dataset in self._datasets.items()}
+
+    def recount(self, counters: Mapping[str, Counters]) -> None:
+        """What the ledger adds up to for these, whoever wrote it."""
+        for uid, counted in counters.items():
+            dataset = self._dataset(uid)
+            dataset.counters = counted
+            self._changed(dataset)
+
+    def hold(self, uid: str, versions: list[VersionSummary]) -> None:
+        """All versions of a dataset, newest first."""
+        dataset = self._dataset(uid)
+        if dataset.versions != versions:
+            dataset.versions = versions
+            self._changed(dataset)
 
     def publish(self, uid: str, summary: VersionSummary) -> None:
         """A version was committed; it is the current one from now on."""

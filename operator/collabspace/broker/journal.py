@@ -2,6 +2,7 @@
 one record a minute instead of a full disk."""
 
 import asyncio
+import datetime as dt
 import logging
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import TypeVar
 
 from collabspace.api import names
 from collabspace.broker import metrics
-from collabspace.broker.ledger import Entry, Ledger, LedgerUnavailableError, time_text
+from collabspace.broker.ledger import CLOSED, OPENED, Entry, Ledger, LedgerUnavailableError, time_text
 from collabspace.broker.refusal import Undecided
 from collabspace.kube import clock
 from collabspace.kube.logs import say
@@ -64,16 +65,25 @@ class Journal:
         # One thread: a database that takes one writer gains nothing from a second one that waits.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._writer: asyncio.Task[None] | None = None
+        # Ends of sessions whose opening may be on record although nobody was told: closed if they are.
+        self._unsure: list[Entry] = []
 
     def start(self) -> None:
         """First closes, on record, what a broker that died left open. Raises LedgerUnavailableError."""
         now = clock.now()
-        left = self.ledger.close_interrupted(now)
+        self._tell_closed(self.ledger.close_interrupted(now), now)
+        self._writer = asyncio.create_task(self._write())
+
+    async def close_interrupted(self) -> None:
+        """Closes, on record, what brokers left open that died since. Raises Undecided."""
+        now = clock.now()
+        self._tell_closed(await self.run(lambda: self.ledger.close_interrupted(now)), now)
+
+    def _tell_closed(self, left: list[tuple[Entry, str]], now: dt.datetime) -> None:
         for entry, head in left:
             self._heard(entry, head, time_text(now))
         if left:
             say(logger, "interrupted-sessions-closed", logging.WARNING, sessions=len(left))
-        self._writer = asyncio.create_task(self._write())
 
     async def close(self) -> None:
         try:
@@ -139,6 +149,19 @@ class Journal:
         except LedgerUnavailableError as error:
             raise Undecided("LedgerUnavailable", "the ledger cannot be used now; try again soon") from error
 
+    async def read(self, call: Callable[[Ledger], T]) -> T:
+        """Reading goes on beside the writer's thread: a long check delays no decision. Raises Undecided."""
+        try:
+            return await asyncio.to_thread(call, self.ledger)
+        except LedgerUnavailableError as error:
+            raise Undecided("LedgerUnavailable", "the ledger cannot be read now; try again soon") from error
+
+    async def tell(self, uid: str, progress: str | None = None) -> None:
+        """Other brokers on this ledger hear that something of this storage or task changed. Raises Undecided."""
+        ledger = self.ledger
+        if ledger.shared:
+            await self.run(lambda: ledger.write(lambda connection: ledger.tell(connection, uid, progress=progress)))
+
     async def _write(self) -> None:
         while True:
             batch = [await self._queue.get()]
@@ -146,11 +169,14 @@ class Journal:
                 batch.append(self._queue.get_nowait())
             entries = [waiting.entry for waiting in batch]
             now = clock.now()
+            owed = self._unsure
             try:
-                hashes = await self.run(partial(self.ledger.append, entries, now))
+                hashes = (await self.run(partial(self.ledger.append, [*owed, *entries], now)))[len(owed) :]
             except Exception as error:  # every waiter must hear of it, and the writer must live on
+                self._unsure += _opened_unheard(entries, error)
                 _fail(batch, error)
                 continue
+            self._unsure = []
             for waiting, head in zip(batch, hashes, strict=True):
                 if head is not None:
                     metrics.RECORDS.labels(waiting.entry.event).inc()
@@ -169,6 +195,14 @@ def common(one: Entry, other: Entry) -> Entry:
     """What both refusals say: a field in which they differ is left empty, so that no record says more than is true."""
     differing = {name for name in COMPARED if getattr(one, name) != getattr(other, name)}
     return one.but(**{name: "" if name == "account" else None for name in differing})
+
+
+def _opened_unheard(entries: list[Entry], error: Exception) -> list[Entry]:
+    """The ends of the sessions that these entries open, if nobody knows whether they are on record."""
+    cause = error.__cause__
+    if not (isinstance(cause, LedgerUnavailableError) and cause.unsure):
+        return []
+    return [entry.but(event=CLOSED, bytes=0) for entry in entries if entry.event == OPENED]
 
 
 def _fail(batch: list[_Waiting], error: Exception) -> None:

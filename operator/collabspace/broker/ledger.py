@@ -2,12 +2,14 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select, union
+from sqlalchemy import ColumnElement, Connection, Row, func, or_, select, union
 
 from collabspace.broker import appending, replicas, schema
 from collabspace.broker import chain as chains_of_hashes
@@ -55,13 +57,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Counters:
-    """What the ledger adds up to for one dataset."""
+    """What the ledger adds up to for one dataset. `records`: how many of its chain are in it."""
 
     reads: int = 0
     denials: int = 0
     bytes_read: int = 0
     last_read: str | None = None
     head: str | None = None
+    records: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Ledger:
         self.replica = uuid.uuid4().hex
         # What this process wrote last: a chain cut behind our back is found even if the table of chains was cut too.
         self._heads: dict[str, str] = {}
+        self._joined = create
         try:
             self._enter(create)
         except LedgerUnavailableError:
@@ -100,6 +104,10 @@ class Ledger:
         self._database.write(lambda connection: replicas.join(self._database, connection, self.replica))
 
     def close(self) -> None:
+        """What this broker left open others close on record."""
+        if self._joined and self.shared:
+            with suppress(LedgerUnavailableError):  # then the others find out by its silence
+                self._database.write(lambda connection: replicas.leave(connection, self.replica))
         self._database.close()
 
     def ping(self) -> None:
@@ -113,6 +121,15 @@ class Ledger:
     def write(self, work: Callable[[Connection], T]) -> T:
         """One durable transaction on the tables beside the records; `work` may run again, and must not mind."""
         return self._database.write(work)
+
+    def tell(self, connection: Connection, *uids: str, progress: str | None = None) -> None:
+        """Other brokers on this ledger, if there may be any, hear that something of these changed."""
+        if self.shared:
+            replicas.tell(connection, self.replica, uids, progress)
+
+    def take_turn(self, storage: str) -> bool:
+        """Whether this broker may change what is stored under that uid; the turn is its own until it is given back."""
+        return self._database.write(lambda c: replicas.take_turn(self._database, c, storage, self.replica))
 
     def append(self, entries: Sequence[Entry], now: dt.datetime) -> list[str | None]:
         """All entries in order, in one transaction that is on disk when this returns: the hash of each.
@@ -203,9 +220,15 @@ class Ledger:
             chain=chain, records=verdict.records, ok=verdict.problem is None, head=verdict.head, problem=verdict.problem
         )
 
-    def counters(self) -> dict[str, Counters]:
-        """Reads, denials and bytes of every dataset, by uid."""
-        return self._database.read(_counters)
+    def counters(self, known: Mapping[str, Counters] = MappingProxyType({})) -> dict[str, Counters]:
+        """Reads, denials and bytes of every dataset, by uid: those of which there is more on record than is `known`."""
+
+        def count(connection: Connection) -> dict[str, Counters]:
+            ends = select(chains.c.chain, chains.c.records, chains.c.head).where(chains.c.chain != DECISIONS)
+            grown = [end for end in connection.execute(ends) if end.records > _of(known, end.chain).records]
+            return {end.chain: _counted(connection, _of(known, end.chain), end) for end in grown}
+
+        return self._database.read(count)
 
     def attempts(self) -> list[AttemptRow]:
         """Every attempt that has an end or a result on record."""
@@ -224,7 +247,13 @@ class Ledger:
             "result": func.coalesce(put.excluded.result, attempts.c.result),
         }
         put = put.on_conflict_do_update(index_elements=["task_uid", "attempt"], set_=said).returning(attempts)
-        return AttemptRow(**self._database.write(lambda connection: connection.execute(put).mappings().one()))
+
+        def keep(connection: Connection) -> AttemptRow:
+            kept = AttemptRow(**connection.execute(put).mappings().one())
+            self.tell(connection, row.task_uid)
+            return kept
+
+        return self._database.write(keep)
 
     def keep_usage(self, entry: Entry, now: dt.datetime) -> str | None:
         """Records what an attempt used, named by its task's uid and its number; None when just that is on record.
@@ -271,22 +300,27 @@ def _settled(connection: Connection) -> int:
     return int(connection.execute(select(func.coalesce(func.max(access.c.sequence), 0))).scalar_one())
 
 
-def _counters(connection: Connection) -> dict[str, Counters]:
-    query = select(
-        access.c.dataset_uid,
-        func.sum(access.c.repeats).filter(access.c.event == OPENED).label("reads"),
-        func.sum(access.c.repeats).filter(access.c.event == DENIED).label("denials"),
-        func.sum(access.c.bytes).filter(access.c.event == CLOSED).label("bytes_read"),
-        func.max(access.c.time).filter(access.c.event == OPENED).label("last_read"),
-    ).where(access.c.dataset_uid.is_not(None))
-    heads = {row.chain: row.head for row in connection.execute(select(chains.c.chain, chains.c.head))}
-    return {
-        row.dataset_uid: Counters(
-            int(row.reads or 0),
-            int(row.denials or 0),
-            int(row.bytes_read or 0),
-            row.last_read,
-            heads[row.dataset_uid],
-        )
-        for row in connection.execute(query.group_by(access.c.dataset_uid))
-    }
+def _of(known: Mapping[str, Counters], chain: str) -> Counters:
+    return known.get(chain, Counters())
+
+
+def _counted(connection: Connection, known: Counters, end: Row[str, int, str]) -> Counters:
+    """What is known and what the chain has had since."""
+    chain, records, head = end
+    row = connection.execute(
+        select(
+            func.sum(access.c.repeats).filter(access.c.event == OPENED),
+            func.sum(access.c.repeats).filter(access.c.event == DENIED),
+            func.sum(access.c.bytes).filter(access.c.event == CLOSED),
+            func.max(access.c.time).filter(access.c.event == OPENED),
+        ).where(access.c.chain == chain, access.c.position > known.records)
+    ).one()
+    reads, denials, bytes_read, last_read = row
+    return Counters(
+        known.reads + int(reads or 0),
+        known.denials + int(denials or 0),
+        known.bytes_read + int(bytes_read or 0),
+        last_read or known.last_read,
+        head,
+        records,
+    )

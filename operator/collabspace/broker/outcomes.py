@@ -19,7 +19,7 @@ from collabspace.broker.reading import send_file, withhold
 from collabspace.broker.refusal import Refused
 from collabspace.broker.sessions import Session
 from collabspace.broker.tokens import Caller
-from collabspace.client.protocol import Decision
+from collabspace.client.protocol import AttemptFeed, Decision
 
 MAX_ATTEMPT_DIGITS = 9
 
@@ -36,23 +36,26 @@ class AttemptRoutes:
         progress = await read_body(request, Progress)
         await self._parts.trainers.writing(caller, task_uid, attempt)
         self._parts.knowledge.attempt(task_uid, attempt, progress=progress)
+        told = AttemptFeed(task_uid=task_uid, attempt=attempt, progress=progress)
+        await self._parts.journal.tell(task_uid, told.model_dump_json(by_alias=True))
         return JSONResponse({"ok": True})
 
     async def end(self, request: Request) -> Response:
         task_uid, attempt = task_and_attempt(request)
         caller = await self._parts.gate.caller(request, names.TRAINER_ACCOUNT)
-        end = await read_body(request, EndRecord)
+        said = await read_body(request, EndRecord)
         trainer = await self._parts.trainers.writing(caller, task_uid, attempt)
         known = self._parts.knowledge.attempt_of(task_uid, attempt)
         if known is not None and known.end is not None:
-            if known.end != end:
-                raise Refused(HTTPStatus.CONFLICT, "AlreadyEnded", "this attempt has ended already with another record")
+            _check_first(known.end, said)
             return JSONResponse({"ok": True})
         row = AttemptRow(
-            task_uid, attempt, caller.namespace, trainer.task.metadata.name, end=end.model_dump_json(by_alias=True)
+            task_uid, attempt, caller.namespace, trainer.task.metadata.name, end=said.model_dump_json(by_alias=True)
         )
-        await self._parts.journal.run(lambda: self._parts.journal.ledger.keep_attempt(row))
+        kept = await self._parts.journal.run(lambda: self._parts.journal.ledger.keep_attempt(row))
+        end = EndRecord.model_validate_json(kept.end or "")
         self._parts.knowledge.attempt(task_uid, attempt, end=end)
+        _check_first(end, said)
         return JSONResponse({"ok": True})
 
 
@@ -124,7 +127,14 @@ class ResultRoutes:
         task = await self._parts.cluster.task(namespace, name)
         if task is None:
             raise AccessDenied(Why.NOT_FOUND, entry_of(caller))
+        await self._parts.custody.turns.refresh(task.metadata.uid)
         return task
+
+
+def _check_first(first: EndRecord, said: EndRecord) -> None:
+    """Raises Refused when the attempt has ended with other words, which another broker may have heard."""
+    if first != said:
+        raise Refused(HTTPStatus.CONFLICT, "AlreadyEnded", "this attempt has ended already with another record")
 
 
 def task_and_attempt(request: Request) -> tuple[str, int]:

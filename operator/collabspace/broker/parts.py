@@ -17,7 +17,7 @@ from collabspace.broker.gate import Gate
 from collabspace.broker.identity import Trainers
 from collabspace.broker.inspection import Inspector
 from collabspace.broker.journal import Journal
-from collabspace.broker.ledger import Ledger
+from collabspace.broker.ledger import Entry, Ledger
 from collabspace.broker.limits import RateLimiter
 from collabspace.broker.live import Cluster
 from collabspace.broker.refusal import Undecided
@@ -124,7 +124,8 @@ class Parts:
 
     @cached_property
     def journal(self) -> Journal:
-        return Journal(self.ledger, self.knowledge.count)
+        # Where others write too, the ledger itself is asked what there is by now: see following.py.
+        return Journal(self.ledger, _ignore if self.ledger.shared else self.knowledge.count)
 
     @cached_property
     def cluster(self) -> Cluster:
@@ -166,3 +167,7 @@ class Parts:
     @cached_property
     def uploads(self) -> Uploads:
         return Uploads(self.staging, self.store)
+
+
+def _ignore(_: Entry, __: str, ___: str) -> None:
+    return

@@ -146,6 +146,7 @@ class Committer:
         if upload.target.kind == "Dataset":
             if created:
                 parts.knowledge.publish(owner, summarise(manifest, clock.rfc3339(clock.now())))
+            await parts.journal.tell(owner)
             return committed
         self._fence(upload)
         if upload.target.kind == "Result":

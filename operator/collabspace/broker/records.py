@@ -1,9 +1,5 @@
 """The ledger as people read it, and the two calls of the operator: the feed of changes and the usage of attempts."""
 
-import asyncio
-from collections.abc import Callable
-from typing import TypeVar
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -11,15 +7,13 @@ from collabspace.api import names, timestamp
 from collabspace.broker.feed import Knowledge
 from collabspace.broker.gate import Gate, invalid, read_body, whole_number
 from collabspace.broker.journal import Journal
-from collabspace.broker.ledger import MAX_PAGE, USED, Entry, Ledger, LedgerUnavailableError, time_text
+from collabspace.broker.ledger import MAX_PAGE, USED, Entry, Ledger, time_text
 from collabspace.broker.live import OBJECT_NAME, Cluster
 from collabspace.broker.outcomes import task_and_attempt
-from collabspace.broker.refusal import Undecided
 from collabspace.broker.tokens import Caller
 from collabspace.client.protocol import ChainVerdict, Decision, LedgerVerdict, Usage
 from collabspace.kube import clock
 
-T = TypeVar("T")
 MAX_WAIT_SECONDS = 60
 MAX_SEQUENCE = 2**62
 MAX_UID = 64
@@ -45,21 +39,21 @@ class RecordRoutes:
         after = whole_number(request, "after", None, MAX_SEQUENCE)
         since = _since(request)
         if after is None:
-            page = await self._read(lambda ledger: ledger.page(caller.namespace, before, limit, dataset))
+            page = await self._journal.read(lambda ledger: ledger.page(caller.namespace, before, limit, dataset))
         else:
-            page = await self._read(lambda ledger: ledger.onward(caller.namespace, after, limit, since))
+            page = await self._journal.read(lambda ledger: ledger.onward(caller.namespace, after, limit, since))
         return Response(page.model_dump_json(by_alias=True), media_type="application/json")
 
     async def verify(self, request: Request) -> Response:
         """Every chain of the caller's datasets and the one of decisions, against the heads in the datasets' status."""
         caller = await self._gate.caller(request, names.READER_ACCOUNT, names.PUBLISHER_ACCOUNT)
-        chains = await self._read(lambda ledger: ledger.chains_of(caller.namespace))
+        chains = await self._journal.read(lambda ledger: ledger.chains_of(caller.namespace))
         heads = {chain: await self._mirrored(chain, caller.namespace, name) for chain, name in chains.items() if name}
 
         def check(ledger: Ledger) -> list[ChainVerdict]:
             return [ledger.verify(chain, heads.get(chain, ())) for chain in sorted(chains)]
 
-        verdicts = await self._read(check)
+        verdicts = await self._journal.read(check)
         verdict = LedgerVerdict(
             ok=all(chain.ok for chain in verdicts), records=sum(chain.records for chain in verdicts), chains=verdicts
         )
@@ -86,13 +80,6 @@ class RecordRoutes:
         entry = _used(caller, task_uid, attempt, used)
         await self._journal.run(lambda: self._journal.ledger.keep_usage(entry, clock.now()))
         return JSONResponse({"ok": True})
-
-    async def _read(self, call: Callable[[Ledger], T]) -> T:
-        """Reading goes on beside the writer's thread: a long check delays no decision. Raises Undecided."""
-        try:
-            return await asyncio.to_thread(call, self._journal.ledger)
-        except LedgerUnavailableError as error:
-            raise Undecided("LedgerUnavailable", "the ledger cannot be read now; try again soon") from error
 
 
 def _since(request: Request) -> str:

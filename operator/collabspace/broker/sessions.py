@@ -183,6 +183,10 @@ class Sessions:
                 await self._end_unconfirmed(session)
                 return
 
+    async def end_unconfirmed(self) -> None:
+        """Ends all: nobody can say any more whether they may go on."""
+        await asyncio.gather(*(self._end_unconfirmed(session) for session in list(self._open.values())))
+
     async def _end_unconfirmed(self, session: Session) -> None:
         try:
             await self.end(session, UNCONFIRMED)

@@ -111,7 +111,9 @@ class Sweeper:
             return
         if await self._is_gone(owner, doubted=not living) and not lock.locked():
             async with lock:
-                await self._let_go(owner)
+                # Another broker may have been faster, or have given it to somebody.
+                if self._parts.custody.owner(owner.storage) == owner:
+                    await self._let_go(owner)
 
     async def _is_gone(self, owner: Owner, *, doubted: bool) -> bool:
         uid = await self._parts.cluster.uid_of(PLURALS[owner.kind], owner.namespace, owner.name)
@@ -153,6 +155,8 @@ class Sweeper:
 
     async def _drop_checkpoints(self, owner: Owner, reason: str) -> None:
         rows = self._parts.custody.checkpoints(owner.storage)
+        if not rows:
+            return
         held = [await self._parts.versions.manifest(owner.storage, row.digest) for row in rows]
         await self._record(owner, reason, sum(manifest.size for manifest in held if manifest is not None))
         await checkpoints.prune(self._parts, owner.storage, 0)

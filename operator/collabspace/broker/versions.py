@@ -84,12 +84,18 @@ def list_versions(store: Store) -> dict[str, list[VersionSummary]]:
     """Blocks. All versions of datasets (not of tasks) in the store by storage uid, newest first."""
     found: dict[str, list[VersionSummary]] = {}
     for owner in store.owners():
-        summaries = []
-        for version in store.versions(owner):
-            manifest = read_manifest(store, owner, version.digest)
-            if manifest is not None and manifest.format not in TASK_FORMATS:
-                created = dt.datetime.fromtimestamp(version.created / 1e9, dt.UTC)
-                summaries.append(summarise(manifest, clock.rfc3339(created)))
+        summaries = summaries_of(store, owner)
         if summaries:
             found[owner] = summaries
     return found
+
+
+def summaries_of(store: Store, owner: str) -> list[VersionSummary]:
+    """Blocks. Versions of datasets (not of tasks) under one uid, newest first."""
+    summaries = []
+    for version in store.versions(owner):
+        manifest = read_manifest(store, owner, version.digest)
+        if manifest is not None and manifest.format not in TASK_FORMATS:
+            created = dt.datetime.fromtimestamp(version.created / 1e9, dt.UTC)
+            summaries.append(summarise(manifest, clock.rfc3339(created)))
+    return summaries

@@ -11,13 +11,14 @@ from collabspace.api.dataset import DeletionPolicy
 from collabspace.broker.custody import CheckpointRow, Custody, Owner, OwnerKind, all_checkpoints, all_owners
 from collabspace.broker.journal import Journal
 from collabspace.broker.ledger import Ledger
+from postgres_server import PostgresSchema, PostgresServer
 
 ROW = CheckpointRow("uid-t", "sha256:" + "1" * 64, "lab", "ner", "a" * 64, 10, 1, "2026-01-01T00:00:00Z")
 NOTES = Owner("uid-a", "uid-a", OwnerKind.DATASET, "hospital", "notes", DeletionPolicy.DELETE)
 
 
 @asynccontextmanager
-async def custody(backend: Backend) -> AsyncIterator[Custody]:
+async def custody(backend: Backend | PostgresSchema) -> AsyncIterator[Custody]:
     """As a broker has it after its start."""
     ledger = Ledger(backend.url)
     journal = Journal(ledger, lambda *_: None)
@@ -72,7 +73,33 @@ async def test_of_a_commit_and_a_removal_one_waits_for_the_other(backend: Backen
     async with custody(backend) as held:
         async with held.lock("uid-a"):
             assert held.lock("uid-a").locked() and not held.lock("uid-b").locked()
-            waiting = asyncio.create_task(held.lock("uid-a").acquire())
+            waiting = asyncio.create_task(turn(held, "uid-a"))
             await asyncio.sleep(0)
             assert not waiting.done()
-        assert await waiting
+        await waiting
+
+
+async def turn(held: Custody, storage: str) -> None:
+    async with held.lock(storage):
+        return
+
+
+async def test_of_two_brokers_one_changes_a_storage_at_a_time_and_knows_what_the_other_did(
+    postgres: PostgresServer,
+) -> None:
+    schema = postgres.schema()
+    async with custody(schema) as one, custody(schema) as other:
+        learnt: list[str] = []
+
+        async def learn(storage: str) -> None:
+            learnt.append(storage)
+
+        other.turns.refresh = learn
+        async with one.lock("uid-a"):
+            waiting = asyncio.create_task(turn(other, "uid-a"))
+            await turn(other, "uid-b")
+            await one.remember(NOTES)
+            assert not waiting.done() and learnt == ["uid-b"]
+        await waiting
+        assert learnt == ["uid-b", "uid-a"]
+        await turn(one, "uid-a")
