@@ -13,8 +13,9 @@ from collabspace.controller.probes import Health
 from collabspace.kube.client import KubeError
 from collabspace.kube.lease import Lease
 
-# So long without any answer is an outage, after which watches need time to find their way back.
-OUTAGE_SECONDS = 10.0
+# So long without any answer is an outage, after which watches need time to find their way back. One request that is
+# never answered ends after 10 s, and is none.
+OUTAGE_SECONDS = 15.0
 log = logging.getLogger(__name__)
 
 

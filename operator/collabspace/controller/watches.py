@@ -15,7 +15,9 @@ from collabspace.kube.client import KubeClient, KubeError
 from collabspace.kube.watch import RELIST_SECONDS, Backoff, Sink, Watch
 
 T = TypeVar("T")
-DEAF_SECONDS = 90.0
+# Of silence: longer than a quiet stream lasts (45 s) with an outage (15 s) and the way back after it, shorter than the
+# 90 s within which a deaf watch is to be found.
+DEAF_SECONDS = 80.0
 LOOK_SECONDS = 1.0
 OURS = {"labelSelector": names.TASK_UID_LABEL}
 TERMINAL = OURS | {"fieldSelector": "status.phase!=Running,status.phase!=Pending"}

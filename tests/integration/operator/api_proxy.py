@@ -112,9 +112,9 @@ class ApiProxy:
                     server = urlsplit(self._access.server)
                     down, upstream = await asyncio.open_connection(server.hostname, server.port, ssl=self._access.ssl)
                     pump = asyncio.create_task(self._pump(down, link))
-                if "watch=" in target:
-                    link.watched = target
-                    link.deaf = self._deaf(target)
+                # A connection is used again: what it carried before says nothing of the request at hand.
+                link.watched = target if "watch=" in target else ""
+                link.deaf = bool(link.watched) and self._deaf(target)
                 upstream.write(head + body)
         except BROKEN:
             pass  # either side may hang up at any time

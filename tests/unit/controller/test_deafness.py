@@ -32,7 +32,7 @@ async def monitored(watched: Watches, reachable: float) -> None:
 async def test_each_watch_that_does_not_even_try_ends_the_process(number: int) -> None:
     watched = watches()
     lives(watched)[number]._tried -= DEAF_SECONDS + 1
-    with pytest.raises(DeafError, match=r"the watch of \w+ showed no sign of life for 91 s"):
+    with pytest.raises(DeafError, match=r"the watch of \w+ showed no sign of life for 81 s"):
         await monitored(watched, 0)
 
 
