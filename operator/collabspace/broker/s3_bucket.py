@@ -223,7 +223,8 @@ def _translated(operation: str, error: ClientError) -> Exception:
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
     named = str(error.response.get("Error", {}).get("Code") or "")
     code = named if CODE.fullmatch(named) else "unnamed"
-    text = f"{operation}: {status} {code}"
+    # An answer to HEAD has no room for a code.
+    text = f"{operation}: {status}" if named == str(status) else f"{operation}: {status} {code}"
     if code in FULL or status == 507:
         return OSError(errno.ENOSPC, text)
     if code in CONFLICTS:

@@ -151,12 +151,15 @@ class S3Store:
         target.parent.mkdir(parents=True, exist_ok=True)
         found = hashlib.sha256()
         with self.open_blob(owner, sha256) as blob, target.open("xb") as sink:
-            while chunk := blob.read(COPY_BYTES):
-                found.update(chunk)
-                sink.write(chunk)
-        if found.hexdigest() != sha256:
-            target.unlink()
-            raise OSError(errno.EIO, "the store gives other bytes for a blob than were put there")
+            try:
+                while chunk := blob.read(COPY_BYTES):
+                    found.update(chunk)
+                    sink.write(chunk)
+                if found.hexdigest() != sha256:
+                    raise OSError(errno.EIO, "the store gives other bytes for a blob than were put there")
+            except BaseException:
+                target.unlink()
+                raise
 
     def blobs(self, owner: str) -> list[StoredBlob]:
         folder = f"{checked_owner(owner)}/{BLOBS}/"

@@ -121,18 +121,20 @@ class Transport:
                     return
             with self._follow(link, headers or {}) as response:
                 yield response
+        except httpx.InvalidURL:
+            # Without its cause, which may quote the link.
+            raise BrokerError(
+                "UnknownAnswer", "the broker's link is no address; client and broker differ in release"
+            ) from None
         except httpx.TransportError as error:
             raise _Away(f"{type(error).__name__} on {method} {path.split('?')[0]}") from error
 
     @contextmanager
     def _follow(self, link: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
         """What the store has behind the link. The token stays here; the link, which opens data, is in no message."""
-        try:
-            url = httpx.URL(link)
-        except httpx.InvalidURL:
-            url = httpx.URL()
+        url = httpx.URL(link)
         if url.scheme not in ("http", "https") or not url.host:
-            raise BrokerError("UnknownAnswer", "the broker's link is no address; client and broker differ in release")
+            raise httpx.InvalidURL("no address of a store")
         if self._links is None:
             self._links = httpx.Client(verify=_context_of_stores(self._ca), timeout=TIMEOUT, trust_env=False)
         with self._links.stream("GET", url, headers={**headers, "Accept-Encoding": "identity"}) as response:

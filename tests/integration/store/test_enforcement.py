@@ -1,7 +1,6 @@
-"""What the broker proves of its store before it trusts it with links: on a server that denies, and on one that does not."""
+"""What the broker proves of its store before it gives out links: on a server that denies, and one that does not."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,8 +19,8 @@ def gauges() -> set[float]:
     return {sample.value for sample in metrics.ENFORCEMENT.collect()[0].samples}
 
 
-def test_a_closed_bucket_is_proven_to_refuse_and_the_probe_leaves_nothing(make_bucket: Callable[..., Bucket]) -> None:
-    bucket = make_bucket(prefix="data")
+def test_a_closed_bucket_is_proven_to_refuse_and_the_probe_leaves_nothing(at: Callable[..., Bucket]) -> None:
+    bucket = at("proven")
     enforcement = Enforcement(S3Store(bucket))
     assert not enforcement.proven, "nothing is proven before it was tried"
     enforcement.probe()
@@ -29,17 +28,17 @@ def test_a_closed_bucket_is_proven_to_refuse_and_the_probe_leaves_nothing(make_b
     assert list(bucket.list("")) == []
 
 
-def test_a_bucket_open_to_the_public_is_found_out(radosgw: RadosGateway, make_bucket: Callable[..., Bucket]) -> None:
-    enforcement = Enforcement(S3Store(make_bucket(radosgw.bucket(public=True))))
+def test_a_bucket_open_to_the_public_is_found_out(public_bucket: str, at: Callable[..., Bucket]) -> None:
+    enforcement = Enforcement(S3Store(at("x", public_bucket)))
     enforcement.probe()
     assert {Check.UNSIGNED_READ, Check.UNSIGNED_LIST} <= set(enforcement.failed)
     assert not enforcement.proven and 0.0 in gauges()
 
 
 async def test_a_bucket_opened_later_loses_its_proof_at_the_next_visit(
-    radosgw: RadosGateway, make_bucket: Callable[..., Bucket], monkeypatch: pytest.MonkeyPatch
+    radosgw: RadosGateway, at: Callable[..., Bucket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bucket = make_bucket()
+    bucket = at("later", await asyncio.to_thread(radosgw.bucket))
     enforcement = Enforcement(S3Store(bucket))
     await asyncio.to_thread(enforcement.probe)
     await asyncio.to_thread(radosgw.publish, bucket.name)
@@ -52,15 +51,15 @@ async def test_a_bucket_opened_later_loses_its_proof_at_the_next_visit(
     assert not enforcement.proven
 
 
-def test_what_could_not_be_tried_is_not_proven(make_bucket: Callable[..., Bucket]) -> None:
-    enforcement = Enforcement(S3Store(make_bucket(endpoint="http://127.0.0.1:1", attempts=1)))
+def test_what_could_not_be_tried_is_not_proven(at: Callable[..., Bucket]) -> None:
+    enforcement = Enforcement(S3Store(at("x", "no-such-bucket")))
     enforcement.probe()
     assert set(enforcement.failed) == set(Check) and "could not be tried" in enforcement.detail
 
 
 @pytest.fixture
 def settings(
-    radosgw: RadosGateway, make_bucket: Callable[..., Bucket], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    radosgw: RadosGateway, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[..., BrokerSettings]:
     """Those of a broker with a bucket, read from the environment as a process does."""
 
@@ -73,8 +72,8 @@ def settings(
             "STORE": f"s3://{bucket}/data",
             "STAGING": str(tmp_path / "staging"),
             "S3_ENDPOINT": radosgw.endpoint,
-            "S3_ACCESS_KEY_FILE": str(tmp_path / "access"),
-            "S3_SECRET_KEY_FILE": str(tmp_path / "secret"),
+            "S3_ACCESS_KEY_FILE": str(keys[0]),
+            "S3_SECRET_KEY_FILE": str(keys[1]),
             **changes,
         }
         for name, value in said.items():
@@ -85,29 +84,28 @@ def settings(
 
 
 def test_redirect_refuses_to_start_on_a_store_that_does_not_deny_and_says_why(
-    radosgw: RadosGateway, settings: Callable[..., BrokerSettings]
+    radosgw: RadosGateway, public_bucket: str, settings: Callable[..., BrokerSettings]
 ) -> None:
-    bucket = radosgw.bucket(public=True)
     with pytest.raises(SettingsError) as refused:
-        open_store(settings(bucket, READS="Redirect"), 0)
+        open_store(settings(public_bucket, READS="Redirect"), 0)
     text = str(refused.value)
     assert text.startswith("COLLABSPACE_BROKER_READS: Redirect needs") and "UnsignedReadRefused: answered 200" in text
     assert radosgw.access_key not in text and radosgw.endpoint not in text
 
 
 def test_a_gateway_on_such_a_store_starts_and_warns(
-    radosgw: RadosGateway, settings: Callable[..., BrokerSettings], caplog: pytest.LogCaptureFixture
+    public_bucket: str, settings: Callable[..., BrokerSettings], caplog: pytest.LogCaptureFixture
 ) -> None:
-    opened = open_store(settings(radosgw.bucket(public=True)), 0)
+    opened = open_store(settings(public_bucket), 0)
     assert opened.enforcement is not None and not opened.enforcement.proven
     assert "enforcement-not-proven" in [record.message for record in caplog.records]
     opened.store.close()
 
 
 def test_a_prefix_without_a_store_is_refused_to_a_ledger_that_knows_of_data(
-    radosgw: RadosGateway, settings: Callable[..., BrokerSettings]
+    open_bucket: Bucket, settings: Callable[..., BrokerSettings]
 ) -> None:
-    bucket = radosgw.bucket()
+    bucket = open_bucket.name
     with pytest.raises(SettingsError, match="COLLABSPACE_BROKER_STORE: there is no store under this prefix"):
         open_store(settings(bucket), 3)
     first = open_store(settings(bucket), 0)
@@ -115,23 +113,3 @@ def test_a_prefix_without_a_store_is_refused_to_a_ledger_that_knows_of_data(
     again = open_store(settings(bucket, READS="Redirect"), 3)
     assert again.enforcement is not None and again.enforcement.proven
     again.store.close()
-
-
-def test_a_bucket_that_keeps_versions_is_no_store(
-    radosgw: RadosGateway, settings: Callable[..., BrokerSettings]
-) -> None:
-    with pytest.raises(SettingsError, match="If-None-Match overwrite what is there; use a bucket without versioning"):
-        open_store(settings(radosgw.bucket(versioned=True)), 0)
-
-
-def test_a_policy_that_lets_any_key_holder_of_the_broker_write_does_not_open_links(
-    radosgw: RadosGateway, make_bucket: Callable[..., Bucket]
-) -> None:
-    """Rights of the broker itself are no hole: a link carries its one right alone."""
-    bucket = make_bucket()
-    statement = {"Effect": "Allow", "Principal": {"AWS": ["arn:aws:iam:::user/broker"]}, "Action": "s3:*"}
-    statement["Resource"] = f"arn:aws:s3:::{bucket.name}/*"
-    bucket.call("put_bucket_policy", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
-    enforcement = Enforcement(S3Store(bucket))
-    enforcement.probe()
-    assert enforcement.proven

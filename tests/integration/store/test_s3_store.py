@@ -11,24 +11,18 @@ from radosgw_server import RadosGateway
 from store_suite import OWNER, StoreSuite, put, sha256
 
 from collabspace.broker.s3_blob import PART_BYTES
-from collabspace.broker.s3_bucket import Bucket
+from collabspace.broker.s3_bucket import Address, Bucket
 from collabspace.broker.s3_selftest import UnfitStoreError, self_tested
 from collabspace.broker.s3_store import LEFTOVER_SECONDS, MARKER, S3Store
 from collabspace.broker.store import StoreUnavailableError
 
 
-@pytest.fixture(scope="module")
-def place(radosgw: RadosGateway) -> str:
-    return radosgw.bucket()
-
-
 @pytest.fixture
-def store(make_bucket: Callable[..., Bucket], place: str, request: pytest.FixtureRequest) -> Iterator[S3Store]:
-    """A prefix of its own, beside those of other tests."""
-    store = S3Store(make_bucket(place, prefix=f"team/{sha256(request.node.nodeid.encode())[:12]}"), bare_tags=True)
+def store(at: Callable[..., Bucket], request: pytest.FixtureRequest) -> Iterator[S3Store]:
+    """Below a prefix of its own."""
+    store = S3Store(at(f"team/{sha256(request.node.nodeid.encode())[:12]}"), bare_tags=True)
     store.claim()
     yield store
-    store.close()
 
 
 class TestS3Store(StoreSuite):
@@ -96,26 +90,22 @@ class TestS3Store(StoreSuite):
 
 
 def test_a_bucket_that_keeps_versions_is_refused_since_it_lets_creation_overwrite(
-    radosgw: RadosGateway, make_bucket: Callable[..., Bucket]
+    radosgw: RadosGateway, at: Callable[..., Bucket]
 ) -> None:
     with pytest.raises(UnfitStoreError, match="If-None-Match overwrite what is there; use a bucket without versioning"):
-        self_tested(make_bucket(radosgw.bucket(versioned=True)))
+        self_tested(at("x", radosgw.bucket(versioned=True)))
 
 
-def test_a_bucket_that_is_not_there_is_a_store_that_is_away(make_bucket: Callable[..., Bucket]) -> None:
+def test_a_bucket_that_is_not_there_is_a_store_that_is_away(at: Callable[..., Bucket]) -> None:
     with pytest.raises(StoreUnavailableError, match="NoSuchBucket"):
-        self_tested(make_bucket("no-such-bucket"))
+        self_tested(at("x", "no-such-bucket"))
 
 
 def test_wrong_keys_are_a_store_that_is_away_and_are_not_repeated(
-    radosgw: RadosGateway, make_bucket: Callable[..., Bucket], tmp_path: Path
+    radosgw: RadosGateway, open_bucket: Bucket, keys: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    name = radosgw.bucket()
-    (tmp_path / "secret").write_text("another-secret")
-    (tmp_path / "secret").rename(tmp_path / "wrong")
-    from collabspace.broker.s3_bucket import Address
-
-    bucket = Bucket(Address(name, "", radosgw.endpoint, None, True, tmp_path / "access", tmp_path / "wrong"))
+    (tmp_path / "wrong").write_text("another-secret")
+    bucket = Bucket(Address(open_bucket.name, "", radosgw.endpoint, None, True, keys[0], tmp_path / "wrong"))
     with pytest.raises(StoreUnavailableError, match="SignatureDoesNotMatch") as refused:
         self_tested(bucket)
     assert radosgw.access_key not in str(refused.value) and "another-secret" not in str(refused.value)

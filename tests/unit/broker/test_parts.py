@@ -15,6 +15,7 @@ from collabspace.broker.ledger import CLOSED, DENIED, OPENED, Entry
 from collabspace.broker.limits import RateLimiter
 from collabspace.broker.refusal import Refused
 from collabspace.broker.settings import SettingsError, load
+from collabspace.broker.store_settings import Place
 from collabspace.client.protocol import Committed, Decision, VersionSummary
 
 OPEN = Entry(OPENED, Decision.ALLOWED, "Granted", dataset_uid="uid-notes")
@@ -108,6 +109,54 @@ def test_a_wrong_setting_is_one_line_that_names_the_variable(
     with pytest.raises(SettingsError) as error:
         load()
     assert variable in str(error.value) and "\n" not in str(error.value)
+
+
+S3 = {"STORE": "s3://data-of-teams/collab/one", "STAGING": "/var/tmp"}
+
+
+def test_a_store_in_s3_is_read_as_bucket_and_prefix(environment: pytest.MonkeyPatch) -> None:
+    assert load().s3_place is None
+    for name, value in S3.items():
+        environment.setenv(f"COLLABSPACE_BROKER_{name}", value)
+    read = load()
+    assert read.s3_place == Place("data-of-teams", "collab/one") and read.staging_folder == Path("/var/tmp")
+
+
+@pytest.mark.parametrize(
+    ("named", "changes"),
+    [
+        ("STORE", {"STORE": "s3://"}),
+        ("STORE", {"STORE": "s3://Up/x"}),
+        ("STORE", {"STORE": "s3://bucket/../other"}),
+        ("STORE", {"STORE": "s3://bucket/a//b"}),
+        ("STORE", {"STORE": "s3://bucket/${aws:username}"}),
+        ("STORE", {"STORE": "s3://key:hunter2@bucket/x"}),
+        ("STORE", {"STORE": "gs://bucket/x"}),
+        ("STAGING", {"STAGING": None}),
+        ("STAGING", {"STORE": "/folder"}),
+        ("READS", {"READS": "Links"}),
+        ("READS", {"STORE": "/folder", "STAGING": None, "READS": "Redirect"}),
+        ("S3_ENDPOINT", {"S3_ENDPOINT": "minio:9000"}),
+        ("S3_ENDPOINT", {"S3_ENDPOINT": "https://key:hunter2@host"}),
+        ("S3_ENDPOINT", {"STORE": "/folder", "STAGING": None, "S3_ENDPOINT": "https://host"}),
+        ("S3_REGION", {"S3_REGION": "EU west"}),
+        ("S3_PATH_STYLE", {"S3_PATH_STYLE": "perhaps"}),
+        ("S3_ACCESS_KEY_FILE", {"S3_ACCESS_KEY_FILE": "/nowhere", "S3_SECRET_KEY_FILE": "/nowhere"}),
+        ("S3_SECRET_KEY_FILE", {"S3_ACCESS_KEY_FILE": "/etc/hostname"}),
+    ],
+)
+def test_a_wrong_setting_of_the_store_is_one_line_that_names_the_variable(
+    environment: pytest.MonkeyPatch, named: str, changes: dict[str, str | None]
+) -> None:
+    for name, value in {**S3, **changes}.items():
+        if value is None:
+            environment.delenv(f"COLLABSPACE_BROKER_{name}", raising=False)
+        else:
+            environment.setenv(f"COLLABSPACE_BROKER_{name}", value)
+    with pytest.raises(SettingsError) as error:
+        load()
+    text = str(error.value)
+    assert text.startswith(f"COLLABSPACE_BROKER_{named}:") and "\n" not in text and "hunter2" not in text
 
 
 def test_a_wrong_ledger_url_is_not_repeated_since_it_may_hold_a_password(environment: pytest.MonkeyPatch) -> None:
