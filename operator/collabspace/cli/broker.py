@@ -75,10 +75,9 @@ def answers_explained() -> Iterator[None]:
     try:
         yield
     except AccessRefused as error:
-        raise CommandError(
-            f"the broker refused: {error.message}",
-            "Check the names: it says the same for what is missing.",
-        ) from error
+        same = error.reason == "AccessRefused"
+        remedy = "Check the names: it says the same for what is missing." if same else ""
+        raise CommandError(f"the broker refused: {error.message}", remedy) from error
     except BrokerUnavailable as error:
         raise CommandError(
             error.message, "Try again; an admin looks at the broker (collabspace local status)."

@@ -25,7 +25,12 @@ P = TypeVar("P", bound=Part)
 FIELD_MANAGER = "kubectl-collab"
 FORBIDDEN = re.compile(r'User "([^"]*)" cannot (\w+) resource "([^"]*)" in API group "([^"]*)"(.*)', re.DOTALL)
 NAMESPACE = re.compile(r'in the namespace "([^"]*)"')
-SINGULAR = {names.SHARED_DATASETS: "shareddataset", names.COLLAB_TASKS: "collabtask", "namespaces": "namespace"}
+SINGULAR = {
+    names.SHARED_DATASETS: "shareddataset",
+    names.COLLAB_TASKS: "collabtask",
+    names.MODEL_SELECTIONS: "modelselection",
+    "namespaces": "namespace",
+}
 
 
 def path_of(resource: str, namespace: str | None = None, name: str | None = None) -> str:

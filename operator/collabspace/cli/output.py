@@ -13,7 +13,12 @@ from collabspace.api import names
 
 Cell = str | tuple[str, str]
 """A text, or a text with a Rich style for terminals."""
-KINDS = {"CollabTask": "collabtask", "SharedDataset": "shareddataset", "Namespace": "namespace"}
+KINDS = {
+    "CollabTask": "collabtask",
+    "SharedDataset": "shareddataset",
+    "ModelSelection": "modelselection",
+    "Namespace": "namespace",
+}
 NUMERIC = re.compile(r"^[-+.]?[0-9][0-9_.]*([eE][-+]?[0-9]+)?$")
 OBJECT_FORMS = ("json", "yaml", "name")
 

@@ -11,11 +11,13 @@ NAME = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 DURATION = re.compile(r"^([0-9]{1,8})(s|m|h|d)?$")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")
+MODEL_KINDS = ("alias", "task")
+SUBJECT_KINDS = ("task", "selection")
 ROLES = {"train": "Train", "evaluate": "Evaluate"}
 GATE = re.compile(r"^([A-Za-z0-9_]{1,64})>?=(.+)$")
 BUDGETS = ("cpu", "gpu")
-USES = ("Train", "Evaluate", "Download")
-UNUSED_USES = ("Serve", "Derive")
+USES = ("Train", "Evaluate", "Derive", "Download")
+UNUSED_USES = ("Serve",)
 
 
 def is_name(text: str) -> bool:
@@ -35,6 +37,39 @@ class NameType(click.ParamType[str]):
                 f"{text[:80]!r} is no name: use lower-case letters, digits and hyphens, at most 63", param, context
             )
         return text
+
+
+class ModelType(click.ParamType[tuple[str | None, str]]):
+    """`NAME`, `alias/NAME` or `task/NAME`; gives ("alias", "task" or None for either, name)."""
+
+    name = "alias|task"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> tuple[str | None, str]:
+        if isinstance(value, tuple):
+            return value
+        kind, slash, name = str(value).rpartition("/")
+        if not is_name(name) or (slash and kind not in MODEL_KINDS):
+            said = f"{str(value)[:140]!r} names no model of this namespace"
+            self.fail(f"{said}: give the name of an alias or a task, or alias/NAME, task/NAME", param, context)
+        return kind or None, name
+
+
+class SubjectType(click.ParamType[tuple[str | None, str]]):
+    """`NAME`, `task/NAME` or `selection/NAME`; gives ("task", "selection" or None for either, name)."""
+
+    name = "name"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> tuple[str | None, str]:
+        if isinstance(value, tuple):
+            return value
+        kind, slash, name = str(value).rpartition("/")
+        if slash and kind not in SUBJECT_KINDS:
+            self.fail(f"{str(value)[:140]!r}: give NAME, task/NAME or selection/NAME", param, context)
+        return kind or None, NameType().convert(name, param, context)
 
 
 class WholeNumber(click.IntRange):

@@ -39,11 +39,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Wish:
-    """`spec` of a dataset to make when there is none; None: it must be there."""
+    """`spec` of a dataset to make when there is none; None: it must be there. `parents` are digests that it is of."""
 
     spec: dict[str, Any] | None
     tags: TagScheme
     dry_run: bool
+    parents: tuple[str, ...] = ()
 
 
 def push(where: Where, dataset: str, path: Path, wish: Wish) -> None:
@@ -51,7 +52,7 @@ def push(where: Where, dataset: str, path: Path, wish: Wish) -> None:
     found = run(where, lambda cluster: _find(cluster, dataset, wish.spec))
     with tempfile.TemporaryDirectory(prefix="collabspace-push-") as scratch:
         folder = Path(scratch, "version")
-        prepared = _prepare(path, folder, found, wish.tags)
+        prepared = _prepare(path, folder, found, wish)
         _show(prepared)
         if wish.dry_run:
             click.echo(f"{path} can be published; nothing was sent.", err=True)
@@ -106,7 +107,7 @@ async def _create(cluster: Cluster, name: str, spec: dict[str, Any] | None) -> s
     return str(made["metadata"]["uid"])
 
 
-def _prepare(path: Path, folder: Path, found: Found, tags: TagScheme) -> Prepared:
+def _prepare(path: Path, folder: Path, found: Found, wish: Wish) -> Prepared:
     """Checked and converted into `folder`. Raises CommandError after every problem was printed."""
     contract = found.spec.contract
     target = TargetColumn(column=contract.target.column, kind=contract.target.kind) if contract.target else None
@@ -121,7 +122,8 @@ def _prepare(path: Path, folder: Path, found: Found, tags: TagScheme) -> Prepare
                 split=_split_rule(found.spec),
                 target=target,
                 columns=columns,
-                tags=tags,
+                tags=wish.tags,
+                parents=wish.parents,
                 progress=bar.advance,
             )
     except FormatError as error:

@@ -20,6 +20,16 @@ def tasks(context: click.Context, _parameter: click.Parameter, incomplete: str) 
     return _matching(_names(context, "collabtasks"), incomplete)
 
 
+def selections(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    return _matching(_names(context, "modelselections"), incomplete)
+
+
+def tasks_and_selections(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem[str]]:
+    return tasks(context, parameter, incomplete) + selections(context, parameter, incomplete)
+
+
 def datasets(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     return _matching(_names(context, "shareddatasets"), incomplete)
 

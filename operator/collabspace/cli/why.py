@@ -1,18 +1,18 @@
-"""`why`: one plain answer to where a task stands, with the exact next command."""
+"""`why`: one plain answer to where a task or a selection stands, with the exact next command."""
 
 import click
 
 from collabspace.cli import suggest
 from collabspace.cli.options import Where, cluster_options, output_option
-from collabspace.cli.parameters import NameType
+from collabspace.cli.parameters import SubjectType
 
 
 @click.command(short_help="Answer in plain words why a task stands where it does, with the next command.")
-@click.argument("task", type=NameType(), shell_complete=suggest.tasks)
+@click.argument("subject", metavar="TASK|SELECTION", type=SubjectType(), shell_complete=suggest.tasks_and_selections)
 @cluster_options()
 @output_option("json", "yaml")
-def why(where: Where, task: str, output: str | None) -> None:
-    """Answer in plain words why TASK stands where it does, with the next command."""
-    from collabspace.cli import diagnosis
+def why(where: Where, subject: tuple[str | None, str], output: str | None) -> None:
+    """Answer in plain words why a task, or a selection, stands where it does, with the next command."""
+    from collabspace.cli import subjects
 
-    diagnosis.show(where, task, output)
+    subjects.explain(where, *subject, output)

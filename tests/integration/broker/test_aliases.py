@@ -232,5 +232,5 @@ async def test_aliases_go_with_their_namespace(
         await world.admin.delete(f"/api/v1/namespaces/{data.owner}")
         await asyncio.to_thread(awaited, lambda: not (broker.store / state.namespace_uid).exists(), "aliases stay")
         with pytest.raises(BrokerError) as gone:
-            await promote(client, result, "uid/2", result.digest)
+            await promote(client, result, "uid/2")
     assert gone.value.reason == "NamespaceMissing"

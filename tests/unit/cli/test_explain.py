@@ -35,6 +35,14 @@ WITHOUT_ADVICE = {
     "Healthy",
     "NoVersion",
     "NotSupported",
+    # Of selections alone: `why` says for these which tasks to look at.
+    "Comparing",
+    "Promoting",
+    "MetricMissing",
+    "MetricInvalid",
+    "BudgetExhausted",
+    "NoWinner",
+    "ComparisonFailed",
 }
 
 

@@ -77,9 +77,9 @@ def test_a_damaged_kubeconfig_is_no_traceback(tmp_path: Path, content: str) -> N
     ("words", "said"),
     [
         ("lst", "No such command 'lst'"),
-        ("get", "Missing argument 'TASK'"),
+        ("get", "Missing argument 'TASK|SELECTION'"),
         ("get Not_A_Name", "is no name"),
-        ("get ../secrets", "is no name"),
+        ("get ../secrets", "selection/NAME"),
         ("list -n a/b", "is no name"),
         ("list --colour", "No such option"),
         ("list -w -o json", "does not go with -o json"),

@@ -101,7 +101,7 @@ def test_a_gate_and_a_budget_are_read_as_they_are_spoken() -> None:
         (GateType(), "entity_micro_f1>0.8", "'entity_micro_f1>=0.8'"),
         (BudgetType(), "gpu", "gpu=2h"),
         (BudgetType(), "tpu=2h", "give cpu or gpu"),
-        (UseType(), "Borrow", "there are Train, Evaluate, Download"),
+        (UseType(), "Borrow", "there are Train, Evaluate, Derive, Download"),
     ],
 )
 def test_what_is_no_gate_budget_or_use_is_refused_with_an_example(
