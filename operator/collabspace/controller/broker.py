@@ -1,4 +1,4 @@
-"""The operator's line to the broker: the feed of versions and attempts, and the usage of ended attempts."""
+"""The operator's line to the broker: its feed, the usage of ended attempts, and aliases that are to be set."""
 
 import asyncio
 import datetime as dt
@@ -14,16 +14,23 @@ from pydantic import ValidationError
 from collabspace.api import names, timestamp
 from collabspace.api.dataset import DatasetUsage, Version
 from collabspace.api.resource import ObjectMeta
-from collabspace.client.protocol import AttemptFeed, DatasetFeed, Feed, Usage
+from collabspace.client.protocol import AliasChange, AliasState, AttemptFeed, DatasetFeed, Feed, Refusal, Usage
 from collabspace.controller.metrics import BROKER_CONNECTED
 from collabspace.controller.world import World
-from collabspace.core.observed import AttemptRecord, DatasetRecord
+from collabspace.core.observed import AliasRecord, AttemptRecord, DatasetRecord
+from collabspace.core.outcome import printable
 from collabspace.core.plan import Spent
+from collabspace.core.selection_world import Answer, PromotionRequest
 from collabspace.kube import clock
 from collabspace.kube.client import KubeClient, KubeError
 from collabspace.kube.watch import Backoff
 
 WAIT_SECONDS = 30
+CALL_SECONDS = 10
+# Reason of the 409 that says: the alias is not what it was to replace.
+ALIAS_MOVED = "AliasMoved"
+# Answers after which the same request may succeed: who asks was not believed, or too much was asked at once.
+UNDECIDED = frozenset({401, 403, 408, 429})
 TOKEN_SECONDS = 600
 MAX_FEED_BYTES = 256 << 20
 MAX_UNSENT = 10_000
@@ -78,6 +85,7 @@ class Broker:
         self._tokens = tokens
         self._world = world
         self._permit = permit
+        self._session: aiohttp.ClientSession | None = None
         self._unsent: OrderedDict[tuple[str, int], Usage] = OrderedDict()
         self._wanted = asyncio.Event()
 
@@ -87,6 +95,7 @@ class Broker:
         trust = ssl.create_default_context(cafile=self._ca_file) if secure else False
         connector = aiohttp.TCPConnector(ssl=trust)
         async with aiohttp.ClientSession(connector=connector) as session, asyncio.TaskGroup() as group:
+            self._session = session
             group.create_task(self._read(session))
             group.create_task(self._send(session))
 
@@ -102,6 +111,29 @@ class Broker:
         if len(self._unsent) > MAX_UNSENT:
             self._unsent.popitem(last=False)
         self._wanted.set()
+
+    async def promote(self, request: PromotionRequest) -> Answer:
+        """Asks that the alias be set; asking again by the same key is harmless. Raises BrokerError or KubeError when
+        the broker has not decided: ask again."""
+        if self._session is None:
+            raise BrokerError("not connected yet")
+        change = AliasChange(
+            key=request.key, task_uid=request.task_uid, digest=request.digest, replaces=request.replaces
+        )
+        body = change.model_dump_json(by_alias=True, exclude_none=True).encode()
+        path = f"/v1/aliases/{request.namespace}/{request.alias}"
+        status, raw = await self._exchange(self._session, "PUT", path, CALL_SECONDS, body)
+        try:
+            if status < 300:
+                record = _alias(AliasState.model_validate_json(raw))
+                self._world.tell_alias((request.namespace, request.alias), record)
+                return Answer(record)
+            if status in UNDECIDED or status >= 500:
+                raise BrokerError(f"answered {status}")
+            refusal = Refusal.model_validate_json(raw)
+        except ValidationError as error:
+            raise BrokerError(f"answered {status}, not understood") from error
+        return Answer(None, moved=refusal.reason == ALIAS_MOVED, words=printable(refusal.message)[:300])
 
     async def _read(self, session: aiohttp.ClientSession) -> None:
         backoff, cursor = Backoff(), ""
@@ -129,7 +161,12 @@ class Broker:
             self._world.tell(dataset.uid, _dataset(dataset))
         for attempt in feed.attempts:
             self._world.tell_attempt(attempt.task_uid, attempt.attempt, _attempt(attempt), now)
+        for alias in feed.aliases:
+            self._world.tell_alias((alias.namespace, alias.alias), _alias(alias))
         if feed.full:
+            told = {(alias.namespace, alias.alias) for alias in feed.aliases}
+            for key in self._world.aliases.keys() - told:
+                self._world.tell_alias(key, None)
             named = {dataset.uid for dataset in feed.datasets}
             for uid in [uid for uid in self._world.records if uid not in named]:
                 self._world.tell(uid, DatasetRecord())
@@ -151,7 +188,7 @@ class Broker:
                 (uid, attempt), usage = next(iter(self._unsent.items()))
                 try:
                     body = usage.model_dump_json(by_alias=True).encode()
-                    await self._call(session, "PUT", f"/v1/usage/{uid}/{attempt}", 10, body)
+                    await self._call(session, "PUT", f"/v1/usage/{uid}/{attempt}", CALL_SECONDS, body)
                     backoff.reset()
                 except (BrokerError, KubeError) as error:
                     pause = backoff.next()
@@ -164,6 +201,15 @@ class Broker:
     async def _call(
         self, session: aiohttp.ClientSession, method: str, path: str, seconds: float, body: bytes | None = None
     ) -> bytes:
+        status, raw = await self._exchange(session, method, path, seconds, body)
+        if status >= 300:
+            raise BrokerError(f"answered {status}")
+        return raw
+
+    async def _exchange(
+        self, session: aiohttp.ClientSession, method: str, path: str, seconds: float, body: bytes | None
+    ) -> tuple[int, bytes]:
+        """Status and body of the answer. Raises BrokerError when there is none."""
         headers = {"Authorization": f"Bearer {await self._tokens.token()}", "Content-Type": "application/json"}
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=5)
         if body is not None:
@@ -175,11 +221,9 @@ class Broker:
                 raw = await response.content.read(MAX_FEED_BYTES)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise BrokerError(f"unreachable ({type(error).__name__})") from error
-        if response.status >= 300:
-            if response.status == 401:
-                self._tokens.forget()
-            raise BrokerError(f"answered {response.status}")
-        return raw
+        if response.status == 401:
+            self._tokens.forget()
+        return response.status, raw
 
 
 def _words(error: Exception) -> str:
@@ -205,6 +249,17 @@ def _dataset(feed: DatasetFeed) -> DatasetRecord:
         ledger_head=feed.ledger_head,
     )
     return DatasetRecord(versions, usage)
+
+
+def _alias(state: AliasState) -> AliasRecord:
+    return AliasRecord(
+        namespace_uid=state.namespace_uid,
+        task_uid=state.task_uid,
+        task=state.task,
+        digest=state.digest,
+        promoted_time=state.promoted_time,
+        keys=tuple(state.keys),
+    )
 
 
 def _attempt(feed: AttemptFeed) -> AttemptRecord:

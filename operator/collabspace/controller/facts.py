@@ -1,7 +1,7 @@
 """What the caches keep of objects: read once when they come, small enough for ten thousand."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import orjson
 
@@ -11,7 +11,8 @@ from collabspace.api.team import Team, parse_team
 from collabspace.controller.metrics import REASONS
 from collabspace.core import quantity
 from collabspace.core.admission import Node
-from collabspace.core.observed import Key, ObservedTask, observe, references
+from collabspace.core.observed import ObservedTask, Reference, observe, references, stored_digest
+from collabspace.core.selection_children import KIND as SELECTION_KIND
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +23,22 @@ class NamespaceFacts:
     team: Team | None
 
 
+class Owner(NamedTuple):
+    """The ModelSelection that controls a task."""
+
+    name: str
+    uid: str
+
+
 @dataclass(frozen=True, slots=True)
 class PackedTask:
     """A CollabTask as it came, in a third of the room: there may be ten thousand, and few are looked at at a time."""
 
     uid: str
     reason: str
-    references: frozenset[Key]
+    references: frozenset[Reference]
+    result: str | None
+    owner: Owner | None
     packed: bytes
 
     @classmethod
@@ -38,7 +48,8 @@ class PackedTask:
         packed = orjson.dumps({"metadata": meta, "spec": raw.get("spec"), "status": raw.get("status")})
         reason = REASONS.get(observed.status.reason)
         text = reason.value if reason is not None else ""
-        return cls(observed.meta.uid, text, frozenset(references(observed.spec)), packed)
+        named = frozenset(references(observed.spec, observed.meta.namespace))
+        return cls(observed.meta.uid, text, named, stored_digest(observed.status), _owner(raw), packed)
 
     @property
     def has_ended_attempts(self) -> bool:
@@ -47,6 +58,14 @@ class PackedTask:
 
     def unpack(self) -> ObservedTask:
         return observe(orjson.loads(self.packed), TaskSpec, TaskStatus)
+
+
+def _owner(raw: dict[str, Any]) -> Owner | None:
+    """The selection that the task names as its controller; whether it is one of its children, core decides."""
+    for each in raw["metadata"].get("ownerReferences") or ():
+        if each.get("controller") and (each["kind"], each["apiVersion"]) == (SELECTION_KIND, names.API_VERSION):
+            return Owner(str(each["name"]), str(each["uid"]))
+    return None
 
 
 def read_namespace(raw: dict[str, Any]) -> NamespaceFacts:

@@ -30,6 +30,7 @@ ADMISSION_PASS = Histogram(
 GPU_QUOTA = Gauge("collabspace_gpu_quota", "GPUs that a team owns.", ["team"], registry=REGISTRY)
 GPU_ALLOCATED = Gauge("collabspace_gpu_allocated", "GPUs that a team's tasks hold.", ["team"], registry=REGISTRY)
 ATTEMPTS = Counter("collabspace_attempts", "Attempts that ended, by how.", ["outcome"], registry=REGISTRY)
+TRIALS = Counter("collabspace_trials", "CollabTasks made for ModelSelections.", ["team"], registry=REGISTRY)
 RECONCILE = Histogram(
     "collabspace_reconcile_duration_seconds",
     "One pass over one key.",

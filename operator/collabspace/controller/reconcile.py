@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 
 from collabspace.api import names
 from collabspace.controller import metrics
+from collabspace.controller.broker import BrokerError
 from collabspace.controller.queue import WorkKey
+from collabspace.controller.selections import Selections
 from collabspace.controller.tasks import Hands, Tasks
 from collabspace.controller.world import ADMISSION, DATASET, DRAIN, SELECTION, TASK, TEAM
 from collabspace.core.dataset import decide_dataset
-from collabspace.core.selection import decide_selection
 from collabspace.kube import clock
 from collabspace.kube.client import KubeError
 
@@ -26,11 +27,12 @@ class Reconciler:
     def __init__(self, hands: Hands) -> None:
         self._hands = hands
         self._tasks = Tasks(hands)
+        self._selections = Selections(hands)
         self._failures: dict[WorkKey, int] = {}
         self._by_kind: dict[str, Callable[[WorkKey], Awaitable[None]]] = {
             TASK: self._tasks.reconcile,
             DATASET: self._dataset,
-            SELECTION: self._selection,
+            SELECTION: self._selections.reconcile,
             TEAM: self._team,
             ADMISSION: self._admission,
             DRAIN: self._drain,
@@ -60,6 +62,8 @@ class Reconciler:
             self._hands.queue.later(key, pause)
             if isinstance(error, KubeError):
                 log.warning("%s %s/%s: %s %s; again in %.1f s", *key, error.status, error.reason, pause)
+            elif isinstance(error, BrokerError):
+                log.warning("%s %s/%s: the broker %s; again in %.1f s", *key, error, pause)
             else:
                 log.exception("%s %s/%s failed; again in %.1f s", *key, pause)
         metrics.RECONCILE.labels(key.kind, result).observe(asyncio.get_running_loop().time() - start)
@@ -72,14 +76,6 @@ class Reconciler:
             return
         plan = decide_dataset(found, hands.world.record(found), hands.world.namespace_uids, clock.now())
         await hands.statuses.execute(key, found, plan, hands.world.datasets)
-
-    async def _selection(self, key: WorkKey) -> None:
-        hands = self._hands
-        found = hands.world.selections.get((key.namespace, key.name))
-        if found is None:
-            hands.statuses.forget(key)
-            return
-        await hands.statuses.execute(key, found, decide_selection(found, clock.now()), hands.world.selections)
 
     async def _team(self, key: WorkKey) -> None:
         self._hands.queue.later(key, await self._hands.teams.look(key.name))

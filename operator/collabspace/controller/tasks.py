@@ -92,11 +92,11 @@ class Tasks:
         facts = world.job_of(meta.uid)
         last = attempt.newest(task.status)
         number = open_number or (last.number if last is not None else 0)
-        datasets = {key: found for key in references(task.spec) if (found := world.dataset(key)) is not None}
+        named = references(task.spec, meta.namespace)
         return TaskWorld(
             catalogue=self._hands.catalogue,
             settings=self._hands.settings,
-            datasets=datasets,
+            datasets=world.datasets_of(named),
             namespaces=world.namespace_uids,
             team=self._hands.teams.facts(meta.namespace),
             verdict=self._hands.admissions.verdict(task.key, meta.uid),
@@ -111,6 +111,7 @@ class Tasks:
             still_seconds=world.beats.still(meta.uid, number),
             not_running=self._known_look(facts),
             offers=world.offers,
+            models=world.models(named),
         )
 
     def _pod(self, uid: str, number: int) -> PodFacts | None:

@@ -67,7 +67,7 @@ class Teams:
         check.facts = await self._ready(namespace)
         check.uid = known.uid
         if check.facts != before:
-            self._world.wake_tasks_of(namespace)
+            self._world.wake_team(namespace)
         if check.facts.ready:
             return None
         check.pause = min(LAST_SECONDS, check.pause * 2)

@@ -3,28 +3,34 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from collabspace.api.dataset import DatasetSpec, DatasetStatus
 from collabspace.api.selection import SelectionSpec, SelectionStatus
+from collabspace.api.task import ModelKind
 from collabspace.controller.beats import Beats
 from collabspace.controller.facts import NamespaceFacts, PackedTask, read_namespace, read_node
 from collabspace.controller.holdings import Holdings
+from collabspace.controller.index import Index
 from collabspace.controller.metrics import TASKS, state_of
 from collabspace.controller.queue import WorkKey
 from collabspace.core import job, outcome
 from collabspace.core.admission import Node
 from collabspace.core.observed import (
+    AliasRecord,
     AttemptRecord,
     Dataset,
     DatasetRecord,
     JobFacts,
     Key,
+    Models,
     ObservedDataset,
     ObservedSelection,
     ObservedTask,
     PodFacts,
+    Reference,
     observe,
+    selection_references,
+    stored_result,
 )
 from collabspace.core.quantity import Amount
 from collabspace.kube.cache import Cache
@@ -65,9 +71,10 @@ class World:
         self.offers: frozenset[Amount] = frozenset()
         self.broker_known = False
         self.broker_read = False
-        self._tasks_by_dataset: dict[Key, set[Key]] = defaultdict(set)
-        self._tasks_by_namespace: dict[str, set[Key]] = defaultdict(set)
-        self._datasets_by_grantee: dict[str, set[Key]] = defaultdict(set)
+        self.aliases: dict[Key, AliasRecord] = {}
+        self._users = Index[Reference, WorkKey]()
+        self._members = Index[str, WorkKey]()
+        self._datasets_by_grantee = Index[str, Key]()
         self._jobs_by_task: dict[str, dict[int, JobFacts]] = defaultdict(dict)
         self._task_of_job: dict[str, JobFacts] = {}
         self._pods_by_job: dict[str, PodFacts] = {}
@@ -133,8 +140,36 @@ class World:
         self._wake_all(TASK, self.tasks)
         self._wake(ADMISSION_KEY)
 
-    def wake_tasks_of(self, namespace: str) -> None:
-        self._wake_all(TASK, self._tasks_by_namespace.get(namespace, ()))
+    def wake_team(self, namespace: str) -> None:
+        """All tasks and selections of the namespace."""
+        self._wake_each(self._members.of(namespace))
+
+    def datasets_of(self, named: Iterable[Reference]) -> dict[Key, Dataset]:
+        """Those of the named datasets that there are."""
+        keys = (each.key for each in named if each.kind is ModelKind.SHARED_DATASET)
+        return {key: found for key in keys if (found := self.dataset(key)) is not None}
+
+    def models(self, named: Iterable[Reference]) -> Models:
+        """Those of the named results and aliases that there are."""
+        results = {each.key: self.tasks.get(each.key) for each in named if each.kind is ModelKind.COLLAB_TASK}
+        aliases = {each.key: self.alias(each.key) for each in named if each.kind is ModelKind.ALIAS}
+        return Models(
+            {key: stored_result(packed.unpack()) for key, packed in results.items() if packed is not None},
+            {key: alias for key, alias in aliases.items() if alias is not None},
+        )
+
+    def alias(self, key: Key) -> AliasRecord | None:
+        """What the alias stands for; one of a namespace that was deleted and made again stands for nothing."""
+        known = self.aliases.get(key)
+        return known if known is not None and known.namespace_uid == self.namespace_uids.get(key[0]) else None
+
+    def tell_alias(self, key: Key, record: AliasRecord | None) -> None:
+        """The broker's word about an alias; None: there is none any more."""
+        before = self.aliases.pop(key, None)
+        if record is not None:
+            self.aliases[key] = record
+        if before != record:
+            self._wake_each(self._users.of(Reference(ModelKind.ALIAS, *key)))
 
     def wake_task(self, uid: str) -> None:
         key = self.tasks_by_uid.get(uid)
@@ -150,7 +185,7 @@ class World:
             return
         self._wake(WorkKey(DATASET, *key))
         if before is None or before.versions != record.versions:
-            self._wake_all(TASK, self._tasks_by_dataset.get(key, ()))
+            self._wake_each(self._users.of(Reference(ModelKind.SHARED_DATASET, *key)))
 
     def tell_attempt(self, task_uid: str, attempt: int, record: AttemptRecord, now: float) -> None:
         """The broker's word about an attempt at the time `now`; of tasks that are gone it tells too, to no use."""
@@ -163,36 +198,41 @@ class World:
             self.wake_task(task_uid)
 
     def _wake_all(self, kind: str, keys: Iterable[Key]) -> None:
+        self._wake_each(WorkKey(kind, *key) for key in keys)
+
+    def _wake_each(self, keys: Iterable[WorkKey]) -> None:
         for key in keys:
-            self._wake(WorkKey(kind, *key))
+            self._wake(key)
 
     def _task(self, key: Key, before: PackedTask | None, after: PackedTask | None) -> None:
         if before is not None:
             TASKS.labels(key[0], state_of(before.reason)).dec()
         if after is not None:
             TASKS.labels(key[0], state_of(after.reason)).inc()
+        work = WorkKey(TASK, *key)
         old = before.references if before is not None else frozenset()
         new = after.references if after is not None else frozenset()
-        for reference in old - new:
-            _discard(self._tasks_by_dataset, reference, key)
-        for reference in new - old:
-            self._tasks_by_dataset[reference].add(key)
+        self._users.move(work, old, new)
         if before is not None and (after is None or after.uid != before.uid):
             self._forget(before.uid)
+        self._members.move(work, {key[0]}, {key[0]} if after is not None else set())
         if after is not None:
             self.tasks_by_uid[after.uid] = key
-            self._tasks_by_namespace[key[0]].add(key)
-        else:
-            _discard(self._tasks_by_namespace, key[0], key)
         if not self._quiet:
-            self._wake(WorkKey(TASK, *key))
+            self._wake(work)
+        self._tell_of_task(key, before, after)
+
+    def _tell_of_task(self, key: Key, before: PackedTask | None, after: PackedTask | None) -> None:
+        """Wakes its selection, and who waits for what it stores; also after a write of our own."""
+        for owner in {each.owner for each in (before, after) if each is not None and each.owner is not None}:
+            self._wake(WorkKey(SELECTION, key[0], owner.name))
+        stored = [(each.uid, each.result) if each is not None else None for each in (before, after)]
+        if stored[0] != stored[1]:
+            self._wake_each(self._users.of(Reference(ModelKind.COLLAB_TASK, *key)))
 
     def _dataset(self, key: Key, before: ObservedDataset | None, after: ObservedDataset | None) -> None:
         old, new = _grantees(before), _grantees(after)
-        for namespace in old - new:
-            _discard(self._datasets_by_grantee, namespace, key)
-        for namespace in new - old:
-            self._datasets_by_grantee[namespace].add(key)
+        self._datasets_by_grantee.move(key, old, new)
         if before is not None:
             self.datasets_by_uid.pop(before.meta.uid, None)
         if after is not None:
@@ -203,11 +243,16 @@ class World:
             self._wake(WorkKey(DATASET, *key))
         # Versions in the status are ours or the broker's; tasks care for what the owner says.
         if before is None or after is None or (before.meta.uid, before.spec) != (after.meta.uid, after.spec):
-            self._wake_all(TASK, self._tasks_by_dataset.get(key, ()))
+            self._wake_each(self._users.of(Reference(ModelKind.SHARED_DATASET, *key)))
 
-    def _selection(self, key: Key, _before: ObservedSelection | None, after: ObservedSelection | None) -> None:
-        if after is not None and not self._quiet:
-            self._wake(WorkKey(SELECTION, *key))
+    def _selection(self, key: Key, before: ObservedSelection | None, after: ObservedSelection | None) -> None:
+        work = WorkKey(SELECTION, *key)
+        old = selection_references(before.spec, key[0]) if before is not None else set()
+        new = selection_references(after.spec, key[0]) if after is not None else set()
+        self._users.move(work, old, new)
+        self._members.move(work, {key[0]}, {key[0]} if after is not None else set())
+        if not self._quiet:
+            self._wake(work)
 
     def _namespace(self, key: Key, _before: NamespaceFacts | None, after: NamespaceFacts | None) -> None:
         name = key[1]
@@ -216,8 +261,8 @@ class World:
         else:
             self.namespace_uids[name] = after.uid
         self._wake(WorkKey(TEAM, "", name))
-        self._wake_all(DATASET, self._datasets_by_grantee.get(name, ()))
-        self.wake_tasks_of(name)
+        self._wake_all(DATASET, self._datasets_by_grantee.of(name))
+        self.wake_team(name)
         self._wake(ADMISSION_KEY)
 
     def _node(self, _key: Key, _before: Node | None, _after: Node | None) -> None:
@@ -294,11 +339,3 @@ def holds(facts: JobFacts) -> bool:
 
 def _grantees(dataset: ObservedDataset | None) -> set[str]:
     return {grant.namespace for grant in dataset.spec.grants} if dataset is not None and dataset.spec else set()
-
-
-def _discard(index: dict[Any, set[Key]], key: Any, member: Key) -> None:
-    members = index.get(key)
-    if members is not None:
-        members.discard(member)
-        if not members:
-            del index[key]

@@ -75,7 +75,9 @@ def _granted(task: ObservedTask, world: TaskWorld, facts: JobFacts | None, now: 
     if task.spec is None or namespace not in world.namespaces:
         return None
     known = pins(task.status, facts)
-    return grants.authorize(task.spec, namespace, world.datasets, world.namespaces, now, known)
+    # The results that it compares were given to it; those of tasks deleted since are no reason to stop.
+    owned = task.spec.model_copy(update={"results": []})
+    return grants.authorize(owned, namespace, world.datasets, world.namespaces, now, known, world.models)
 
 
 def _watch(case: _Case, facts: JobFacts) -> TaskPlan:

@@ -1,7 +1,7 @@
 """`grants`: who may use a dataset, for what, until when. Advice that saves vain starts; the broker's word counts."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -9,9 +9,11 @@ from collabspace.api import timestamp
 from collabspace.api.conditions import Reason
 from collabspace.api.dataset import Grant, GrantState, Use
 from collabspace.api.manifest import DatasetFormat
-from collabspace.api.run import InitialModel, Role, RunDataset
-from collabspace.api.task import TaskSpec
-from collabspace.core.observed import Dataset, Key
+from collabspace.api.run import InitialModel, Role, RunDataset, RunResult
+from collabspace.api.task import ModelKind, TaskSpec
+from collabspace.core import models as own
+from collabspace.core import status
+from collabspace.core.observed import NO_MODELS, Dataset, Key, Models
 
 USE = {Role.TRAIN: Use.TRAIN, Role.EVALUATE: Use.EVALUATE}
 # Under this name the version of the weights stands among the pinned ones; no dataset can have it.
@@ -30,6 +32,7 @@ class Authorization:
     refused: tuple[Key, ...] = ()
     datasets: tuple[RunDataset, ...] = ()
     initial_model: InitialModel | None = None
+    results: tuple[RunResult, ...] = ()
     expires: dt.datetime | None = None
 
 
@@ -96,32 +99,23 @@ def authorize(
     namespaces: Mapping[str, str],
     now: dt.datetime,
     pins: Mapping[str, Pin] = MappingProxyType({}),
+    models: Models = NO_MODELS,
 ) -> Authorization:
-    """Whether a task in `namespace` may use its datasets and weights, judged for all of them at once.
+    """Whether a task in `namespace` may use its datasets and models, judged for all of them at once.
 
-    `datasets` holds those of the task's references that exist. `pins` are versions chosen before, by the input's name
-    within the task: of those only the grant is judged. The first problem gives the reason, all the message.
+    `datasets` and `models` hold those of its references that exist. `pins` are versions chosen before, by the input's
+    name within the task: of those only the grant is judged. The first problem gives the reason, all the message.
     """
-    inputs = [
-        _Input(
-            f"datasets[{each.name}]",
-            (each.dataset_ref.namespace, each.dataset_ref.name),
-            each.version,
-            USE[each.role],
-            pins.get(each.name),
-        )
-        for each in spec.datasets
-    ]
-    if spec.model_from is not None:
-        source = spec.model_from
-        key = (source.namespace, source.name)
-        inputs.append(_Input(MODEL, key, source.digest, Use.TRAIN, pins.get(MODEL)))
+    inputs = _inputs(spec, pins)
     answers = [_answer(each, namespace, datasets.get(each.key), namespaces, now) for each in inputs]
     expires = min((each.expires for each in answers if each.expires is not None), default=None)
     refused = [(each.key, answer) for each, answer in zip(inputs, answers, strict=True) if _is_refusal(answer)]
-    if refused:
-        message = "; ".join(answer.message for _, answer in refused)
-        return Authorization(refused[0][1].reason, message, tuple(key for key, _ in refused), expires=expires)
+    model, words = _initial_model(spec, answers, pins, models)
+    results, lacking = own.compared(spec, namespace, models)
+    if refused or words or lacking:
+        message = "; ".join((*(answer.message for _, answer in refused), *words, *lacking))
+        reason = refused[0][1].reason if refused else Reason.DATASET_NOT_READY
+        return Authorization(reason, status.bounded(message), tuple(key for key, _ in refused), expires=expires)
     pinned = tuple(
         RunDataset(
             name=each.name,
@@ -132,8 +126,41 @@ def authorize(
         )
         for each, answer in zip(spec.datasets, answers, strict=False)
     )
-    model = InitialModel(uid=answers[-1].uid, digest=answers[-1].digest) if spec.model_from is not None else None
-    return Authorization(Reason.GRANTED, "", (), pinned, model, expires)
+    return Authorization(Reason.GRANTED, "", (), pinned, model, results, expires)
+
+
+def _inputs(spec: TaskSpec, pins: Mapping[str, Pin]) -> list[_Input]:
+    """What is granted by owners, weights last."""
+    found = [
+        _Input(
+            f"datasets[{each.name}]",
+            (each.dataset_ref.namespace, each.dataset_ref.name),
+            each.version,
+            USE[each.role],
+            pins.get(each.name),
+        )
+        for each in spec.datasets
+    ]
+    source = spec.model_from
+    if source is not None and source.kind is ModelKind.SHARED_DATASET:
+        found.append(_Input(MODEL, (source.namespace, source.name), source.digest, Use.TRAIN, pins.get(MODEL)))
+    return found
+
+
+def _initial_model(
+    spec: TaskSpec, answers: Sequence[_Answer], pins: Mapping[str, Pin], models: Models
+) -> tuple[InitialModel | None, tuple[str, ...]]:
+    """The model to start from, and what is lacking of it where it is the team's own."""
+    if spec.model_from is None:
+        return None, ()
+    pin = pins.get(MODEL)
+    if spec.model_from.kind is ModelKind.SHARED_DATASET:
+        choice = own.Choice(answers[-1].uid, answers[-1].digest)
+    else:
+        choice = own.Choice(pin.uid, pin.digest) if pin is not None else own.choose(spec.model_from, models)
+    if choice.lacking or not choice.digest:
+        return None, (choice.lacking,) if choice.lacking else ()
+    return InitialModel(uid=choice.uid, digest=choice.digest), ()
 
 
 def _is_refusal(answer: _Answer) -> bool:
@@ -150,7 +177,7 @@ def misfits(spec: TaskSpec, data_format: DatasetFormat, datasets: Mapping[Key, D
                 f"datasets[{each.name}]: {each.dataset_ref.namespace}/{each.dataset_ref.name} has format "
                 f"{dataset.format}; task {spec.task} reads {data_format}"
             )
-    if spec.model_from is not None:
+    if spec.model_from is not None and spec.model_from.kind is ModelKind.SHARED_DATASET:
         model = datasets.get((spec.model_from.namespace, spec.model_from.name))
         if model is not None and model.format is not DatasetFormat.MODEL:
             found.append(

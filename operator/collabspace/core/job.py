@@ -80,6 +80,7 @@ def run_document(task: ObservedTask, spec: TaskSpec, terms: Terms) -> RunDocumen
             parameters=dict(terms.parameters),
             datasets=list(terms.granted.datasets),
             initial_model=terms.granted.initial_model,
+            results=list(terms.granted.results),
             random_init=terms.random_init,
         ),
         execution=Execution(

@@ -1,8 +1,8 @@
 """What the core is told about the world: frozen facts, parsed once at the edge, no raw objects beyond this point."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -12,7 +12,7 @@ from collabspace.api.manifest import DatasetFormat
 from collabspace.api.resource import ObjectMeta
 from collabspace.api.run import EndRecord, Progress
 from collabspace.api.selection import SelectionSpec, SelectionStatus
-from collabspace.api.task import TaskSpec, TaskStatus
+from collabspace.api.task import ModelKind, ModelSource, TaskDataset, TaskSpec, TaskStatus, TaskUsage
 from collabspace.core.quantity import Amount
 
 Key = tuple[str, str]
@@ -61,14 +61,40 @@ def observe(raw: Mapping[str, Any], spec: type[Spec], status: type[Status]) -> O
     return Observed(meta, parsed, problem, known)
 
 
-def references(spec: TaskSpec | None) -> set[Key]:
-    """The datasets that a task names, weights included."""
+class Reference(NamedTuple):
+    """Something that an object names and waits for: a dataset, a task's stored result, or an alias."""
+
+    kind: ModelKind
+    namespace: str
+    name: str
+
+    @property
+    def key(self) -> Key:
+        return (self.namespace, self.name)
+
+
+def references(spec: TaskSpec | None, namespace: str) -> set[Reference]:
+    """All that a task in `namespace` names: datasets, its model, the results that it compares."""
     if spec is None:
         return set()
-    found = {(each.dataset_ref.namespace, each.dataset_ref.name) for each in spec.datasets}
-    if spec.model_from is not None:
-        found.add((spec.model_from.namespace, spec.model_from.name))
+    compared = {Reference(ModelKind.COLLAB_TASK, namespace, each.task_name) for each in spec.results}
+    return _inputs(spec.datasets, [spec.model_from]) | compared
+
+
+def selection_references(spec: SelectionSpec | None, namespace: str) -> set[Reference]:
+    """The same of a selection, with the alias that it may set."""
+    if spec is None:
+        return set()
+    found = _inputs(spec.datasets, [each.model_from for each in spec.candidates])
+    if spec.promotion is not None:
+        found.add(Reference(ModelKind.ALIAS, namespace, spec.promotion.alias))
     return found
+
+
+def _inputs(datasets: Iterable[TaskDataset], models: Iterable[ModelSource | None]) -> set[Reference]:
+    named = (each.dataset_ref for each in datasets)
+    found = {Reference(ModelKind.SHARED_DATASET, each.namespace, each.name) for each in named}
+    return found | {Reference(each.kind, each.namespace, each.name) for each in models if each is not None}
 
 
 def describe(error: ValidationError) -> str:
@@ -87,6 +113,52 @@ class Dataset:
     @property
     def format(self) -> DatasetFormat | None:
         return self.object.spec.format if self.object.spec is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    """What a CollabTask that is there has stored and what that took; `digest` is None while it has no result."""
+
+    uid: str
+    task: str
+    digest: str | None
+    usage: TaskUsage = field(default_factory=TaskUsage)
+
+
+@dataclass(frozen=True, slots=True)
+class AliasRecord:
+    """What the broker says that an alias stands for."""
+
+    namespace_uid: str
+    task_uid: str
+    task: str
+    digest: str
+    promoted_time: str = ""
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Models:
+    """Stored results by the task's namespace and name, aliases by theirs, as far as somebody refers to them."""
+
+    results: Mapping[Key, StoredResult] = field(default_factory=dict)
+    aliases: Mapping[Key, AliasRecord] = field(default_factory=dict)
+
+
+NO_MODELS = Models()
+# A task that ended otherwise keeps what it stored for itself.
+WITH_RESULT = frozenset({Reason.COMPLETED, Reason.GATE_NOT_MET})
+
+
+def stored_digest(status: TaskStatus) -> str | None:
+    """The result that others may use."""
+    return status.result.digest if status.result is not None and status.reason in WITH_RESULT else None
+
+
+def stored_result(task: ObservedTask) -> StoredResult:
+    """The task as one to take a model from."""
+    learned = task.spec.task if task.spec is not None else ""
+    return StoredResult(task.meta.uid, learned, stored_digest(task.status), task.status.usage or TaskUsage())
 
 
 @dataclass(frozen=True, slots=True)

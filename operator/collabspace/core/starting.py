@@ -6,7 +6,7 @@ from collabspace.api import timestamp
 from collabspace.api.conditions import ConditionType, Reason
 from collabspace.api.run import Budget
 from collabspace.api.task import TaskSpec, TaskStatus
-from collabspace.core import attempt, following, grants, job, learning, parameters, retry, status, stopping
+from collabspace.core import attempt, following, grants, job, learning, models, parameters, retry, status, stopping
 from collabspace.core.admission import Decision
 from collabspace.core.grants import Authorization
 from collabspace.core.observed import ObservedTask
@@ -30,7 +30,7 @@ def start(task: ObservedTask, world: TaskWorld, now: dt.datetime) -> TaskPlan:
     spec = task.spec
     if spec is None:
         return refuse(task, Reason.INVALID_SPEC, task.problem, now)
-    checked = parameters.check(spec, world.catalogue)
+    checked = parameters.check(spec, world.catalogue, task.meta.namespace)
     if checked.problems:
         return refuse(task, checked.problems[0].reason, "; ".join(each.message for each in checked.problems), now)
     spent = _spent_up(spec, task.status)
@@ -98,7 +98,8 @@ def _judge(
     if not world.team.ready:
         return wait(task, {}, Reason.TEAM_NOT_READY, world.team.message, now)
     pins = following.pins(task.status, None)
-    granted = grants.authorize(spec, task.meta.namespace, world.datasets, world.namespaces, now, pins)
+    namespace = task.meta.namespace
+    granted = grants.authorize(spec, namespace, world.datasets, world.namespaces, now, pins, world.models)
     found = _judge_data(task, spec, world, checked, granted, now)
     return sooner(found, until(granted.expires, now))
 
@@ -115,7 +116,8 @@ def _judge_data(
         data = {ConditionType.DATA_AUTHORIZED: Judged("False", granted.reason, granted.message)}
         return wait(task, data, granted.reason, granted.message, now)
     entry = world.catalogue.task(spec.task)
-    misfits = grants.misfits(spec, entry.format, world.datasets) if entry is not None else ()
+    misfits = list(grants.misfits(spec, entry.format, world.datasets)) if entry is not None else []
+    misfits += models.misfits(spec, task.meta.namespace, world.models)
     if misfits:
         return refuse(task, Reason.INVALID_SPEC, "; ".join(misfits), now)
     if world.refusal is not None:

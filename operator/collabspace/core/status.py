@@ -13,7 +13,9 @@ from collabspace.api.conditions import Condition, ConditionType, Reason
 MAX_MESSAGE = 1024
 # A change of words or coarse figures alone is written at most this often.
 MINOR_SECONDS = 60
-MINOR_FIELDS = frozenset({"conditions", "usage", "progress", "attempts"})
+MINOR_FIELDS = frozenset({"conditions", "usage", "progress", "attempts", "cost", "leaderboard"})
+# What a candidate costs so far, and in which words it waits.
+MINOR_OF_ENTRY: Mapping[str, object] = {"cost": None, "reason": "", "message": ""}
 
 Status = TypeVar("Status", bound=BaseModel)
 
@@ -85,8 +87,14 @@ def is_minor(before: Status, after: Status) -> bool:
             return False
         if name == "attempts" and len(old) != len(new):
             return False
+        if name == "leaderboard" and _without_cost(old) != _without_cost(new):
+            return False
     return True
 
 
 def _without_words(among: Sequence[Condition]) -> list[tuple[str, str, str, int]]:
     return [(each.type, each.status, each.reason, each.observed_generation) for each in among]
+
+
+def _without_cost(among: Sequence[BaseModel]) -> list[BaseModel]:
+    return [each.model_copy(update=MINOR_OF_ENTRY) for each in among]

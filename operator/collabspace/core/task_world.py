@@ -7,7 +7,17 @@ from collabspace.api.catalogue import Catalogue
 from collabspace.api.conditions import Reason
 from collabspace.core.admission import Verdict
 from collabspace.core.job import JobSettings
-from collabspace.core.observed import AttemptRecord, Dataset, JobFacts, Key, NotRunning, PodFacts, TeamFacts
+from collabspace.core.observed import (
+    NO_MODELS,
+    AttemptRecord,
+    Dataset,
+    JobFacts,
+    Key,
+    Models,
+    NotRunning,
+    PodFacts,
+    TeamFacts,
+)
 from collabspace.core.outcome import NOTHING, Remains
 from collabspace.core.quantity import Amount
 
@@ -24,10 +34,11 @@ class Refusal:
 class TaskWorld:
     """The world as far as one task is concerned.
 
-    `datasets` holds those of the task's references that exist; `namespaces` maps every namespace to its uid; `job` is
-    the newest Job known, also after it was deleted, and `jobs` are all that are there; `pod` and `record` are of the
-    newest attempt. `broker_known` says that the broker's feed is current, `broker_attempt` of which attempt it last
-    heard, `still_seconds` for how long it reported no progress. `offers` is what the nodes have.
+    `datasets` holds those of the task's references that exist, `models` its results and aliases; `namespaces` maps
+    every namespace to its uid; `job` is the newest Job known, also after it was deleted, and `jobs` are all that are
+    there; `pod` and `record` are of the newest attempt. `broker_known` says that the broker's feed is current,
+    `broker_attempt` of which attempt it last heard, `still_seconds` for how long it reported no progress. `offers` is
+    what the nodes have.
     """
 
     catalogue: Catalogue
@@ -47,3 +58,4 @@ class TaskWorld:
     still_seconds: float | None = None
     not_running: NotRunning | None = None
     offers: frozenset[Amount] = frozenset()
+    models: Models = NO_MODELS

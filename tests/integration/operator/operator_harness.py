@@ -101,6 +101,12 @@ class FakeBroker:
         self.attempts: dict[tuple[str, int], Object] = {}
         self.usage: dict[str, Object] = {}
         self.tokens: set[str] = set()
+        self.namespaces: dict[str, str] = {}
+        self.tasks: dict[tuple[str, str], str] = {}
+        self.aliases: dict[tuple[str, str], Object] = {}
+        self.promotions: list[Object] = []
+        # Told before an alias is set and after: what a test wants to happen just then.
+        self.around: Callable[[str], None] = lambda _when: None
         self._change = threading.Condition()
         self._sequence = 0
         self._stopping = False
@@ -116,18 +122,24 @@ class FakeBroker:
 
             def do_PUT(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if self.path.startswith("/v1/aliases/"):
+                    broker.around("before")
+                    status, answer = broker.promote(*self.path.split("/")[3:5], body)
+                    broker.around("after")
+                    self._send(answer, status)
+                    return
                 with broker._change:
                     broker.usage[self.path.removeprefix("/v1/usage/")] = body
                     broker._change.notify_all()
                 self._send({})
 
-            def _send(self, body: Object) -> None:
+            def _send(self, body: Object, status: int = 200) -> None:
                 raw = json.dumps(body).encode()
-                self.send_response(200)
+                self.send_response(status)
                 self.send_header("Content-Length", str(len(raw)))
-                self.end_headers()
                 # An operator that was ended does not wait for its answer.
                 with suppress(BrokenPipeError, ConnectionResetError):
+                    self.end_headers()
                     self.wfile.write(raw)
 
             def log_message(self, *_: object) -> None:
@@ -147,6 +159,7 @@ class FakeBroker:
                 "full": True,
                 "datasets": list(self.datasets.values()),
                 "attempts": list(self.attempts.values()),
+                "aliases": list(self.aliases.values()),
             }
 
     def stop(self) -> None:
@@ -155,6 +168,35 @@ class FakeBroker:
             self._change.notify_all()
         self._server.shutdown()
         self._server.server_close()
+
+    def promote(self, namespace: str, alias: str, change: Object) -> tuple[int, Object]:
+        """Sets the alias as the broker does: once for each key, and only if it stands for what it is to replace."""
+        with self._change:
+            known = self.aliases.get((namespace, alias))
+            if known is not None and change["key"] in known["keys"]:
+                return 200, known
+            if (known["digest"] if known is not None else None) != change.get("replaces"):
+                return 409, {"reason": "AliasMoved", "message": "the alias stands for something else"}
+            self.promotions.append(change)
+        task = next(name for (_, name), uid in self.tasks.items() if uid == change["taskUid"])
+        self.alias(namespace, alias, change["taskUid"], task, change["digest"], change["key"])
+        return 200, self.aliases[namespace, alias]
+
+    def alias(self, namespace: str, alias: str, uid: str, task: str, stands_for: str, key: str = "person/1") -> None:
+        """The alias of the namespace stands for this result from now on."""
+        known = self.aliases.get((namespace, alias), {"keys": [], "previous": []})
+        state = {
+            "namespace": namespace,
+            "namespaceUid": self.namespaces[namespace],
+            "alias": alias,
+            "taskUid": uid,
+            "task": task,
+            "digest": stands_for,
+            "promotedTime": "2026-01-02T03:04:05Z",
+            "keys": [key, *known["keys"]],
+            "previous": [*([known["digest"]] if "digest" in known else []), *known["previous"]],
+        }
+        self._tell(self.aliases, (namespace, alias), state)
 
     def publish(self, uid: str, *versions: str, **more: Any) -> None:
         """The dataset's versions, newest first."""
@@ -303,7 +345,8 @@ class Teams:
         name = f"op-{uuid.uuid4().hex[:8]}"
         settings = {names.GPU_QUOTA: gpus, names.CPU_QUOTA: cpus}
         known = {key: value for key, value in settings.items() if value is not None}
-        await self.admin.create("/api/v1/namespaces", team_objects.namespace(name, known, labelled=complete))
+        made = await self.admin.create("/api/v1/namespaces", team_objects.namespace(name, known, labelled=complete))
+        self.broker.namespaces[name] = made["metadata"]["uid"]
         self.made.append(name)
         if complete:
             await self.furnish(name)

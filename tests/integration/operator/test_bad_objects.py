@@ -14,7 +14,6 @@ from operator_harness import (
     condition,
     conditions,
     digest,
-    task_body,
     until,
 )
 
@@ -50,27 +49,6 @@ async def test_a_dataset_of_another_format_is_refused(teams: Teams) -> None:
     await teams.task(team)
     refused = await teams.until_reason(team, "task", "InvalidSpec")
     assert "TokenClassification" in conditions(refused)["Accepted"]["message"]
-
-
-async def test_a_model_selection_is_told_that_it_is_not_run_yet(teams: Teams, admin: KubeClient) -> None:
-    team = await teams.ready()
-    path = f"/apis/{names.API_VERSION}/namespaces/{team}/{names.MODEL_SELECTIONS}"
-    task = task_body("x", team)["spec"]
-    body = {
-        "apiVersion": names.API_VERSION,
-        "kind": "ModelSelection",
-        "metadata": {"name": "choice"},
-        "spec": {
-            "task": task["task"],
-            "datasets": task["datasets"],
-            "objective": {"metric": "accuracy"},
-            "candidates": [{"name": "one", "method": "LogisticRegression"}],
-        },
-    }
-    await admin.create(path, body)
-    found = await until(admin, path, "choice", lambda item: bool(conditions(item)))
-    assert condition(found, "Stalled") == ("True", "NotSupported")
-    assert condition(found, "Accepted") == ("False", "NotSupported")
 
 
 async def test_a_quota_that_was_written_past_the_policies_is_named_and_a_right_one_starts_the_task(

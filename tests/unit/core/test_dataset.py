@@ -4,15 +4,13 @@ import pytest
 from core_facts import NOW, OTHER, OWN, UIDS, at, grant, meta, observed_dataset, text, version
 
 from collabspace.api.dataset import DatasetSpec, DatasetStatus, DatasetUsage
-from collabspace.api.selection import SelectionSpec, SelectionStatus
 from collabspace.core.dataset import decide_dataset
 from collabspace.core.observed import DatasetRecord, observe
-from collabspace.core.selection import decide_selection
 
 RECORD = DatasetRecord((version("four"), version("three"), version("two"), version("one")), DatasetUsage(reads=3))
 
 
-def read(status: DatasetStatus | SelectionStatus | None, kind: str) -> tuple[str, str]:
+def read(status: DatasetStatus | None, kind: str) -> tuple[str, str]:
     assert status is not None
     found = next(each for each in status.conditions if each.type == kind)
     return found.status, found.reason
@@ -66,18 +64,3 @@ def test_a_spec_that_cannot_be_read_is_named(spec: object) -> None:
     again = observe({"metadata": meta("d", OWN), "spec": spec}, DatasetSpec, DatasetStatus)
     assert status is not None
     assert decide_dataset(type(again)(again.meta, None, again.problem, status), RECORD, UIDS, at(5)).status is None
-
-
-def test_a_selection_is_told_that_it_is_not_run() -> None:
-    spec = {
-        "task": "Tabular",
-        "datasets": [{"name": "a", "datasetRef": {"namespace": OWN, "name": "t"}}],
-        "objective": {"metric": "accuracy"},
-        "candidates": [{"name": "x", "method": "y"}],
-    }
-    found = observe({"metadata": meta("s", OWN), "spec": spec}, SelectionSpec, SelectionStatus)
-    status = decide_selection(found, NOW).status
-    assert read(status, "Stalled") == ("True", "NotSupported")
-    assert read(status, "Accepted") == ("False", "NotSupported")
-    assert status is not None
-    assert decide_selection(type(found)(found.meta, found.spec, "", status), at(60)).status is None
