@@ -168,6 +168,7 @@ def load() -> None:
         "tasks.tabular",
         "tasks.text_classification",
         "methods.full_fine_tuning",
+        "methods.lora",
         "methods.neural_network",
         "methods.logistic_regression",
         "evaluating",

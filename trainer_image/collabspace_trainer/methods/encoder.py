@@ -39,11 +39,12 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 @dataclass(frozen=True)
 class Encoder:
-    """`maximum` is the number of pieces that fit into one window."""
+    """`maximum` is the number of pieces that fit into one window; `fresh` names tensors that no file gave."""
 
     model: Any
     tokenizer: Tokenizer
     maximum: int
+    fresh: frozenset[str] = frozenset()
 
     @property
     def parameters(self) -> int:
@@ -64,7 +65,8 @@ def load(folder: Path, labels: Sequence[str], dropout: float, maximum: int, head
     """An encoder of the folder with a fresh layer on top. Raises DataError when the folder cannot be used."""
     encoder, loading = _load(folder, labels, dropout, head)
     _check_loaded(encoder.model, loading)
-    return replace(encoder, maximum=min(maximum, encoder.maximum - 2))  # some count positions from 2
+    fresh = frozenset([*loading["missing_keys"], *(str(item[0]) for item in loading["mismatched_keys"])])
+    return replace(encoder, maximum=min(maximum, encoder.maximum - 2), fresh=fresh)  # some count positions from 2
 
 
 def load_learnt(folder: Path, labels: Sequence[str], head: Head) -> Encoder:
