@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any, Protocol
 
 from collabspace.kube.cache import Key
@@ -89,7 +89,7 @@ class Watch:
         backoff = Backoff()
         while True:
             try:
-                version = await self.list()
+                version = await self._list(self.life.served)
                 backoff.reset()
                 await self._follow(version, backoff)
             except KubeError as error:
@@ -98,8 +98,12 @@ class Watch:
                 log.warning("list of %s failed (%s %s); again in %.1f s", self.name, error.status, error.reason, pause)
                 await asyncio.sleep(pause)
 
-    async def list(self) -> str:
-        """One full list into the sink; the version from which a watch goes on. Raises KubeError."""
+    async def list(self) -> None:
+        """One full list into the sink; no sign of life, for a stream may be deaf all the same. Raises KubeError."""
+        await self._list(lambda: None)
+
+    async def _list(self, served: Callable[[], None]) -> str:
+        """The same, `served` is called with each page; the version from which a watch goes on."""
         version, seen = "", set[Key]()
         async for page in self._client.pages(self._path, self._params):
             version = str(page["metadata"]["resourceVersion"])
@@ -107,9 +111,8 @@ class Watch:
                 meta = raw["metadata"]
                 seen.add((meta.get("namespace") or "", meta["name"]))
                 self._sink.apply(None, raw)
-            self.life.served()
+            served()
         self._sink.retain(seen, version)
-        self.life.served()
         self.synced.set()
         return version
 

@@ -1,8 +1,11 @@
 """A watch that neither gets nor asks is deaf; one that fails and says so is not."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from collabspace.controller.frame import Endless, Pulse, settings
 from collabspace.controller.probes import Health
@@ -43,6 +46,23 @@ async def test_each_watch_that_alone_gets_no_answer_ends_the_process(number: int
     life._served = life._answered = life._tried - DEAF_SECONDS - 1
     with pytest.raises(DeafError):
         await monitored(watched, DEAF_SECONDS + 1)
+
+
+async def test_a_list_that_is_answered_excuses_no_stream_that_is_not() -> None:
+    async def empty(_: web.Request) -> web.Response:
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": []})
+
+    application = web.Application()
+    application.router.add_get("/apis/batch/v1/jobs", empty)
+    async with TestServer(application) as server:
+        access = replace(NOWHERE, server=str(server.make_url("")).rstrip("/"))
+        async with KubeClient(access) as client:
+            watched = Watches(client, World(lambda _key: None))
+            jobs = next(watch for watch in watched.own if watch.name == "jobs")
+            jobs.life._served = jobs.life._answered = jobs.life._tried - DEAF_SECONDS - 1
+            await jobs.list()
+            with pytest.raises(DeafError, match="jobs"):
+                await monitored(watched, DEAF_SECONDS + 1)
 
 
 async def test_a_watch_that_gets_no_answer_while_nobody_does_is_not_deaf() -> None:
