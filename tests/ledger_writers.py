@@ -57,6 +57,7 @@ def main(url: str, writers: int, transactions: int, together: int) -> int:
                 write(url, writer, transactions, together, ready, start)
             except BaseException:
                 sys.excepthook(*sys.exc_info())
+                os.write(ready, b".")
                 os._exit(1)
             os._exit(0)
         pids.append(pid)

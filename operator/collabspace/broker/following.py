@@ -66,8 +66,7 @@ class Following:
             await self.refresh(uid)
         for _, progress in news:
             if progress is not None:
-                told = AttemptFeed.model_validate_json(progress)
-                knowledge.attempt(told.task_uid, told.attempt, progress=told.progress)
+                self._learn(AttemptFeed.model_validate_json(progress))
         self._heard = newest
         known = knowledge.counters()
         knowledge.recount(await asyncio.to_thread(ledger.counters, known))
@@ -87,14 +86,22 @@ class Following:
         for row in attempts:
             end = None if row.end is None else EndRecord.model_validate_json(row.end)
             result = None if row.result is None else Committed.model_validate_json(row.result)
-            parts.knowledge.attempt(uid, row.attempt, end=end, result=result)
-            parts.trainers.learn(uid, row.attempt)
-        for checkpoint in reversed(rows):
+            self._learn(AttemptFeed(task_uid=uid, attempt=row.attempt, end=end, result=result))
+        newest_of = {row.attempt: row for row in reversed(rows)}
+        for checkpoint in newest_of.values():
             reference = CheckpointReference(step=checkpoint.step, digest=checkpoint.digest)
-            parts.knowledge.attempt(uid, checkpoint.attempt, checkpoint=reference)
-            parts.trainers.learn(uid, checkpoint.attempt)
+            self._learn(AttemptFeed(task_uid=uid, attempt=checkpoint.attempt, checkpoint=reference))
         if owner is not None and owner.kind is OwnerKind.DATASET:
             await self._refresh_versions(owner.uid, uid)
+
+    def _learn(self, told: AttemptFeed) -> None:
+        """What is told of an attempt; what is known of it already is no news to the operator."""
+        self._parts.trainers.learn(told.task_uid, told.attempt)
+        known = self._parts.knowledge.attempt_of(told.task_uid, told.attempt)
+        said = {name: getattr(told, name) for name in ("progress", "end", "result", "checkpoint")}
+        said = {name: value for name, value in said.items() if value is not None}
+        if any(known is None or getattr(known, name) != value for name, value in said.items()):
+            self._parts.knowledge.attempt(told.task_uid, told.attempt, **said)
 
     async def _refresh_versions(self, uid: str, storage: str) -> None:
         """Of the dataset that a storage belongs to; the storage's own first owner has none any more."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from collabspace.api.run import CheckpointReference
 from collabspace.broker.aliases import Aliases
 from collabspace.broker.custody import Custody, all_checkpoints, all_owners
+from collabspace.broker.derivation import Derivations
 from collabspace.broker.feed import Knowledge
 from collabspace.broker.gate import Gate
 from collabspace.broker.identity import Trainers
@@ -56,9 +57,13 @@ class Parts:
         """Reads store and ledger, so that the broker knows what it knew before it stopped."""
         # A store that is slow holds threads, and must not hold those of everything else.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "broker"))
-        await asyncio.to_thread(shutil.rmtree, self.scratch, True)
-        await asyncio.to_thread(self.scratch.mkdir, parents=True)
-        await asyncio.to_thread(self.store.discard_partial)
+        alone = not self.ledger.shared
+        if alone:
+            await asyncio.to_thread(shutil.rmtree, self.scratch, True)
+        await asyncio.to_thread(self.scratch.mkdir, parents=True, exist_ok=True)
+        if alone or self.enforcement is not None:
+            # In a folder that others may use, what is half written may be theirs.
+            await asyncio.to_thread(self.store.discard_partial)
         versions = await asyncio.to_thread(list_versions, self.store)
         counters = await asyncio.to_thread(self.ledger.counters)
         attempts = await asyncio.to_thread(self.ledger.attempts)
@@ -151,6 +156,10 @@ class Parts:
     @cached_property
     def aliases(self) -> Aliases:
         return Aliases(self.store, self.custody, self.knowledge, self.journal, self.cluster)
+
+    @cached_property
+    def derivations(self) -> Derivations:
+        return Derivations(self.store, self.custody, self.versions, self.journal, self.cluster)
 
     @cached_property
     def inspector(self) -> Inspector:

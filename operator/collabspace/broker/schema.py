@@ -1,7 +1,7 @@
 """The layout of the ledger's tables has a number; a database of an older layout is brought up to date at the start, in
 one transaction, and one of a newer layout is left alone."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection, Table, inspect, select, text
 
@@ -9,6 +9,7 @@ from collabspace.broker.database import LedgerUnavailableError, hold
 from collabspace.broker.tables import access, chains, metadata, news, replicas, schema, turns
 
 LOCK = 0x6C656467_00000001
+PATIENCE = "30min"
 
 
 def _replicas(connection: Connection) -> None:
@@ -28,6 +29,10 @@ def prepare(connection: Connection) -> None:
 
     Raises LedgerUnavailableError for a database that is newer, or no ledger.
     """
+    if connection.dialect.name == "postgresql":
+        # Whoever is before us may have much to upgrade, and so may we.
+        for name in ("lock_timeout", "statement_timeout"):
+            connection.execute(text(f"SET LOCAL {name} = '{PATIENCE}'"))
     hold(connection, LOCK)
     if not inspect(connection).has_table(chains.name):
         metadata.create_all(connection)
@@ -61,11 +66,11 @@ def _version(connection: Connection) -> int:
     return int(found[0])
 
 
-def _check(connection: Connection, tables: Iterable[Table]) -> None:
+def _check(connection: Connection, tables: Sequence[Table]) -> None:
     """Raises LedgerUnavailableError for other tables of these names, instead of failing at the first record."""
-    look = inspect(connection)
+    found = inspect(connection).get_multi_columns(filter_names=[table.name for table in tables])
     for table in tables:
-        there = {column["name"] for column in look.get_columns(table.name)} if look.has_table(table.name) else set()
+        there = {column["name"] for column in found.get((None, table.name), ())}
         missing = sorted({column.name for column in table.columns} - there)
         if missing:
             raise LedgerUnavailableError(f"table {table.name} has no column {missing[0]}: not a ledger of this release")
