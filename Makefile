@@ -8,7 +8,7 @@ DATA ?=
 BASE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup binaries demo down test compute-lane cluster-lane lint types layers generate check-generated unit integration trainer e2e bench clean
+.PHONY: help setup binaries radosgw demo down test compute-lane cluster-lane lint types layers generate check-generated unit integration trainer e2e bench clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,18 +25,21 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 binaries: setup ## Build or find the control plane's binaries
 	@$(BIN)/collabspace local build
 
+radosgw: setup ## Fetch the S3 server that tests use, where apt is at hand; nothing is installed
+	@$(BIN)/python tests/integration/radosgw_packages.py
+
 demo: binaries ## Start a cluster and train on the data of two hospitals (DATA=folder, BASE=folder for real ones)
 	@$(BIN)/python examples/hospitals/demo.py $(if $(DATA),--data '$(DATA)') $(if $(BASE),--base '$(BASE)')
 
 down: setup ## Stop the demo's cluster and remove its state
 	@$(BIN)/collabspace local down --wipe
 
-test: lint types layers check-generated binaries ## All checks and all tests but benchmarks
+test: lint types layers check-generated binaries radosgw ## All checks and all tests but benchmarks
 	@# Two lanes of about the same length side by side: one mostly computes, the other mostly waits.
 	@$(MAKE) --no-print-directory --jobs=2 compute-lane cluster-lane
 
 compute-lane:
-	$(BIN)/pytest tests/unit tests/contract tests/trainer $(addprefix tests/integration/,api cli local node) | sed -u 's/^/[compute] /'
+	$(BIN)/pytest tests/unit tests/contract tests/trainer $(addprefix tests/integration/,api cli local node store) | sed -u 's/^/[compute] /'
 
 cluster-lane:
 	$(BIN)/pytest $(addprefix tests/integration/,broker operator) tests/e2e | sed -u 's/^/[cluster] /'
@@ -68,7 +71,7 @@ check-generated: setup ## Fail when a generated file is not current
 unit: setup ## The fast tests
 	$(BIN)/pytest tests/unit tests/contract
 
-integration: binaries ## Tests on the real API server
+integration: binaries radosgw ## Tests on the real API server
 	$(BIN)/pytest tests/integration
 
 trainer: setup ## Real training of small models

@@ -56,9 +56,9 @@ def build(parts: Parts) -> Starlette:
     async def live(_: Request) -> Response:
         return PlainTextResponse("ok")
 
-    async def ready(_: Request) -> Response:
+    async def ready(request: Request) -> Response:
         await parts.journal.run(parts.ledger.ping)
-        return PlainTextResponse("ok")
+        return PlainTextResponse(parts.health if "verbose" in request.query_params else "ok")
 
     async def show_metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -57,13 +57,11 @@ class Parts:
         """Reads store and ledger, so that the broker knows what it knew before it stopped."""
         # A store that is slow holds threads, and must not hold those of everything else.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "broker"))
-        alone = not self.ledger.shared
-        if alone:
+        if not self.ledger.shared or self.enforcement is not None:
+            # In a folder that others may use, what is half written may be theirs; beside a bucket each has its own.
             await asyncio.to_thread(shutil.rmtree, self.scratch, True)
-        await asyncio.to_thread(self.scratch.mkdir, parents=True, exist_ok=True)
-        if alone or self.enforcement is not None:
-            # In a folder that others may use, what is half written may be theirs.
             await asyncio.to_thread(self.store.discard_partial)
+        await asyncio.to_thread(self.scratch.mkdir, parents=True, exist_ok=True)
         versions = await asyncio.to_thread(list_versions, self.store)
         counters = await asyncio.to_thread(self.ledger.counters)
         attempts = await asyncio.to_thread(self.ledger.attempts)
@@ -118,6 +116,15 @@ class Parts:
         As long as it is not proven that a link opens no more than it says, nobody gets one."""
         wanted = self.settings.broker_reads is Reads.REDIRECT
         return self.enforcement if wanted and self.enforcement is not None and self.enforcement.proven else None
+
+    @property
+    def health(self) -> str:
+        """Lines for people: what is known of ledger and store."""
+        lines = ["ledger: ok"]
+        if self.enforcement is not None:
+            verdict = "True" if self.enforcement.proven else "False"
+            lines.append(f"EnforcementProven: {verdict} ({self.enforcement.detail})")
+        return "\n".join(lines)
 
     @property
     def scratch(self) -> Path:

@@ -74,6 +74,8 @@ async def test_pushed_granted_read_and_revoked_through_the_gateway(
         await world.revoke(notes.owner)
         with pytest.raises(AccessRefused):
             await asyncio.to_thread(client.fetch_version, notes.uid, notes.digest, tmp_path / "again")
+    with broker.http() as http:
+        assert "EnforcementProven: True" in (await asyncio.to_thread(http.get, "/readyz?verbose")).text
     first = broker.rows("event = 'Closed' AND namespace = ?", lab)[0]
     assert first["bytes"] == notes.manifest.size
     assert MARKER not in broker.log.read_text()
