@@ -30,6 +30,7 @@ class Why(StrEnum):
     NAMESPACE_REPLACED = "NamespaceReplaced"
     GRANT_EXPIRED = "GrantExpired"
     USE_NOT_GRANTED = "UseNotGranted"
+    QUARANTINED = "Quarantined"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from collabspace.broker.tokens import Caller
 from collabspace.client.protocol import SessionRequest
 
 COUNTS, PREDICTIONS = "counts/", "predictions/"
+# With this begins the purpose in the record of reading one.
+RESULT_OF = "result of "
 COMPARED = frozenset({"metrics.json", "run.json", "DONE"})
 
 

@@ -128,6 +128,8 @@ class Committer:
         right = await confirm()
         await parts.custody.remember(right.owner)
         if not there:
+            for derived in await self._derived(upload, right):
+                await parts.journal.record(derived)
             await parts.journal.record(
                 right.entry.but(
                     event=SAVED if upload.target.kind == "Checkpoint" else PUBLISHED,
@@ -154,6 +156,13 @@ class Committer:
         else:
             await checkpoints.keep(parts, upload.target, upload.digest)
         return committed
+
+    async def _derived(self, upload: Upload, right: Right) -> list[Entry]:
+        """Records of what the version is made of. Raises Refused when it may not be."""
+        if upload.target.kind != "Dataset":
+            return []
+        who = right.entry.but(claimed_by=upload.entry.claimed_by)
+        return await self._parts.derivations.judge(upload.target.namespace, upload.manifest, who)
 
     def _fence(self, upload: Upload) -> None:
         """A newer attempt may have shown itself while the ledger or the store kept us waiting. Raises AccessDenied."""

@@ -21,6 +21,7 @@ from collabspace.broker.identity import AccessDenied, Trainer, Trainers, entry_o
 from collabspace.broker.ledger import OPENED, Entry
 from collabspace.broker.live import Cluster
 from collabspace.broker.own_results import (
+    RESULT_OF,
     OwnResults,
     Wish,
     serves_comparison,
@@ -114,7 +115,7 @@ class Reading:
             serves = serves_people
         else:
             serves = serves_comparison if wish.compared else serves_training
-        record = _own(who.but(purpose=f"result of {wish.kind} {wish.name}"), digest)
+        record = _own(who.but(purpose=f"{RESULT_OF}{wish.kind} {wish.name}"), digest)
         return Leave(uid, record, Shelf.RESULT, digest, serves)
 
     async def _dataset(self, caller: Caller, request: SessionRequest, wanted: Wanted, who: Entry) -> Leave:
@@ -158,7 +159,9 @@ def wanted_by(trainer: Trainer, request: SessionRequest) -> Wanted | None:
             return None
         place = source.namespace, source.name
         uses.append(USE_OF_WEIGHTS)
-    return None if place is None else Wanted(*place, request.uid, tuple(dict.fromkeys(uses)))
+    # Of several uses the record names the last: learning weighs more than being tested on.
+    ordered = sorted(dict.fromkeys(uses), key=lambda use: use is Use.TRAIN)
+    return None if place is None else Wanted(*place, request.uid, tuple(ordered))
 
 
 def _wanted_by_person(caller: Caller, request: SessionRequest) -> Wanted:
@@ -193,6 +196,7 @@ class SessionRoutes:
         leave = await self._reading.decide(caller, wish)
         parts.sessions.room_for(caller)
         held = await self._version(leave, wish.digest)
+        await self._check_derivation(leave, held)
         record = leave.record.but(version=held.manifest.digest)
         await parts.journal.record(record)
         metrics.READS.labels(Decision.ALLOWED).inc()
@@ -200,13 +204,20 @@ class SessionRoutes:
         again = wish.model_copy(update={"digest": held.manifest.digest, "uid": leave.uid})
 
         async def confirm() -> None:
-            await self._reading.decide(caller, again)
+            await self._check_derivation(await self._reading.decide(caller, again), held)
 
         session = parts.sessions.open(caller, held, record, confirm, started)
         answer = protocol.Session(
             id=session.id, digest=session.digest, manifest=held.manifest, withheld=withhold(session, leave.serves)
         )
         return Response(answer.model_dump_json(by_alias=True), 201, media_type="application/json")
+
+    async def _check_derivation(self, leave: Leave, held: Held) -> None:
+        """Raises AccessDenied when the version is made of data whose owner has taken the leave for it back."""
+        if leave.shelf is Shelf.VERSION:
+            why = await self._parts.derivations.fault(leave.record.owner or "", held.manifest)
+            if why is not None:
+                raise AccessDenied(why, leave.record.but(version=held.manifest.digest))
 
     async def _version(self, leave: Leave, digest: str | None) -> Held:
         """The version that is asked for, or the current one. Raises Refused."""

@@ -21,17 +21,21 @@ def safetensors(size: int) -> bytes:
     return struct.pack("<Q", len(header)) + header + bytes(size)
 
 
-async def prepared_model(world: World, owner: str, folder: Path, size: int = BYTES) -> Published:
-    uid = await world.dataset(owner, "notes", format="Model")
-    files = {
+def model_files(size: int) -> dict[str, bytes]:
+    """A folder that is a model, with so many bytes of weights."""
+    return {
         "config.json": b'{"model_type": "bert", "architectures": ["BertModel"]}',
         "tokenizer.json": b'{"version": "1.0", "model": {"type": "WordPiece", "vocab": {"[UNK]": 0}}}',
         "tokenizer_config.json": b"{}",
         WEIGHTS: safetensors(size),
     }
+
+
+async def prepared_model(world: World, owner: str, folder: Path, size: int = BYTES) -> Published:
+    uid = await world.dataset(owner, "notes", format="Model")
     done = await asyncio.to_thread(
         prepare,
-        written(folder / "raw", files),
+        written(folder / "raw", model_files(size)),
         DatasetFormat.MODEL,
         folder / "ready",
         owner_uid=uid,

@@ -50,13 +50,19 @@ async def stored(
     *,
     namespace: str | None = None,
     files: dict[str, bytes] | None = None,
+    parents: list[str] | None = None,
     **more: Any,
 ) -> tuple[Pod, Result]:
     """A task of the team (the data's owner, unless said) with one stored result, and its pod."""
     pod = await world.trainer(namespace or data.owner, [Pin(data.owner, data.uid, data.digest)], task=task, **more)
-    held = files or result_files(task)
-    manifest = raw_manifest(pod.task.uid, held)
+    return pod, await stored_by(broker, pod, files or result_files(task), parents or [], folder / f"result-of-{task}")
+
+
+async def stored_by(
+    broker: BrokerProcess, pod: Pod, files: dict[str, bytes], parents: list[str], folder: Path
+) -> Result:
+    """The result of a pod that is there."""
+    manifest = raw_manifest(pod.task.uid, files).model_copy(update={"parents": parents})
     with broker.client(await pod.token()) as client:
-        source = written(folder / f"result-of-{task}", held)
-        await asyncio.to_thread(client.publish_result, pod.task, 1, source, manifest)
-    return pod, Result(pod.namespace, task, pod.task.uid, manifest.digest, held)
+        await asyncio.to_thread(client.publish_result, pod.task, 1, written(folder, files), manifest)
+    return Result(pod.namespace, pod.task.name, pod.task.uid, manifest.digest, files)
