@@ -23,9 +23,9 @@ TOKENIZER = "tokenizer.json"
 """Its vocabulary may hold any word."""
 ADAPTER = "adapter_config.json"
 BASE = "base"
-"""Field of an adapter's config.json: uid and digest of the weights that it was trained on."""
-MERGE = "train it again with parameter merge: Yes, which keeps whole weights"
-NO_BASE = f"model: it is an adapter, and this task has no access to the weights that it belongs to; {MERGE}"
+"""Field of config.json: uid and digest of the weights that a model rests on without holding them."""
+MERGE = "train it again so that whole weights are kept (LoRA with parameter merge: Yes)"
+NO_BASE = f"model: it rests on weights that it does not hold, and this task has no access to them; {MERGE}"
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -50,13 +50,16 @@ def of_model(path: str) -> bool:
 
 
 def base_of(model: Path) -> InitialModel | None:
-    """The weights that a model folder's adapter belongs to; None when it has weights of its own. Raises DataError."""
-    if not (model / ADAPTER).is_file():
+    """The weights that a stored model rests on without holding them; None when it is whole. Raises DataError."""
+    config = stored.read_json(model / stored.CONFIG)
+    if not isinstance(config, dict) or BASE not in config:
+        if (model / ADAPTER).is_file():
+            raise DataError(f"model: it is an adapter, and {stored.CONFIG} does not name its base; {MERGE}")
         return None
     try:
-        return InitialModel.model_validate(stored.read_json(model / stored.CONFIG)[BASE])
-    except (KeyError, TypeError, ValidationError):
-        raise DataError(f"model: it is an adapter, and {stored.CONFIG} does not name its base; {MERGE}") from None
+        return InitialModel.model_validate(config[BASE])
+    except ValidationError:
+        raise DataError(f"model: {BASE} of {stored.CONFIG} is no uid and digest of weights; {MERGE}") from None
 
 
 def check_complete(name: str, folder: Path) -> str:
