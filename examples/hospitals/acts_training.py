@@ -119,37 +119,3 @@ def show_report(stage: Stage) -> None:
         "Per-entity precision, recall and F1; the flattering figure that counts O stands apart",
         "kubectl collab report notes-both -n research-lab",
     )
-
-
-def tables(stage: Stage) -> None:
-    stage.act("a table of measurements: a network and a linear model, and no false winner")
-    names = {"risk-network": "NeuralNetwork", "risk-linear": "LogisticRegression"}
-    for name, method in names.items():
-        stage.run(
-            "lin",
-            f"kubectl collab submit {name} --task Tabular --method {method} --dataset a=hospital-a/measurements "
-            "--dataset b=hospital-b/measurements --gpus 1 --cpu 1 --memory 4Gi",
-        )
-    found = live.watch(stage, Where(namespace=LAB, kubeconfig=stage.kubeconfigs["lin"]), [*names], 300)
-    bad = [name for name, task in found.items() if task.status.reason != "Completed"]
-    stage.require(not bad, f"not completed: {bad}")
-    reports = {name: report_of(stage, name) for name in names}
-    figures = {name: report.metric(MetricName.ACCURACY, Split.TEST) for name, report in reports.items()}
-    for name, figure in figures.items():
-        cost = reports[name].execution.cpu_seconds
-        stage.console.print(
-            f"    {names[name]:<20} accuracy {figure.value:.3f}  [{figure.low:.3f}, {figure.high:.3f}]   "
-            f"{cost:.1f} CPU-seconds"
-        )
-    network, linear = figures["risk-network"], figures["risk-linear"]
-    if network.low <= linear.high and linear.low <= network.high:
-        cheaper = min(reports, key=lambda name: reports[name].execution.cpu_seconds)
-        stage.proves(
-            f"The intervals overlap: no winner is claimed; the cheaper one is {names[cheaper]}",
-            f"kubectl collab report {cheaper} -n research-lab",
-        )
-    else:
-        better = max(figures, key=lambda name: figures[name].value)
-        stage.proves(
-            f"The intervals are apart: {names[better]} is better", f"kubectl collab report {better} -n research-lab"
-        )

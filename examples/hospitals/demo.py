@@ -15,6 +15,7 @@ from pathlib import Path
 import acts_control
 import acts_data
 import acts_resilience
+import acts_selection
 import acts_training
 import corpus
 from rich.text import Text
@@ -57,7 +58,7 @@ def play(stage: Stage, cluster: LocalCluster, given: argparse.Namespace) -> None
     acts_training.train(stage, recipe)
     acts_training.compare(stage, recipe)
     acts_training.show_report(stage)
-    acts_training.tables(stage)
+    acts_selection.tables(stage)
     acts_resilience.survive(stage, cluster, recipe)
     acts_control.revoke(stage)
     acts_control.ledger(stage, cluster)
@@ -89,7 +90,7 @@ def _hints(cluster: LocalCluster) -> list[str]:
     """Where to look next, while the cluster stays up."""
     return [
         f"export KUBECONFIG={cluster.kubeconfig} PATH={Path(sys.executable).parent}:{cluster.kubectl.parent}:$PATH",
-        "kubectl get sds,ctask -A     kubectl explain collabtask.spec     kubectl collab --help",
+        "kubectl get sds,ctask,msel -A     kubectl explain collabtask.spec     kubectl collab --help",
         "make down stops the cluster and removes it",
     ]
 
