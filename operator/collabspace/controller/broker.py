@@ -27,6 +27,8 @@ from collabspace.kube.watch import Backoff
 
 WAIT_SECONDS = 30
 CALL_SECONDS = 10
+# The broker reads the whole model before an alias may stand for it.
+PROMOTION_SECONDS = 300
 # Reason of the 409 that says: the alias is not what it was to replace.
 ALIAS_MOVED = "AliasMoved"
 # Answers after which the same request may succeed: who asks was not believed, or too much was asked at once.
@@ -122,7 +124,7 @@ class Broker:
         )
         body = change.model_dump_json(by_alias=True, exclude_none=True).encode()
         path = f"/v1/aliases/{request.namespace}/{request.alias}"
-        status, raw = await self._exchange(self._session, "PUT", path, CALL_SECONDS, body)
+        status, raw = await self._exchange(self._session, "PUT", path, PROMOTION_SECONDS, body)
         try:
             if status < 300:
                 record = _alias(AliasState.model_validate_json(raw))

@@ -9,7 +9,7 @@ from typing import Any
 from collabspace.api import names
 from collabspace.api.conditions import Reason
 from collabspace.api.task import ModelKind
-from collabspace.controller import metrics
+from collabspace.controller import metrics, sources
 from collabspace.controller.queue import WorkKey
 from collabspace.controller.tasks import Hands
 from collabspace.core.observed import Key, ObservedSelection, ObservedTask, Reference, selection_references
@@ -52,17 +52,17 @@ class Selections:
         own = child_names(selection.meta.name, selection.spec) if selection.spec is not None else []
         return SelectionWorld(
             catalogue=self._hands.catalogue,
-            datasets=world.datasets_of(named),
+            datasets=sources.datasets(world, named),
             namespaces=world.namespace_uids,
             team=self._hands.teams.facts(namespace),
-            models=world.models(named | self._promoted(selection)),
+            models=sources.models(world, named | self._promoted(selection)),
             children={name: child for name in own if (child := self._child((namespace, name))) is not None},
             refusals={name: found for name in own if (found := self._refusal((namespace, name))) is not None},
             broker_read=world.broker_read,
         )
 
     def _promoted(self, selection: ObservedSelection) -> set[Reference]:
-        """The tasks behind its alias and its champion, and its own results."""
+        """The tasks behind its alias and its champion."""
         world, namespace, spec = self._hands.world, selection.meta.namespace, selection.spec
         if spec is None or spec.promotion is None:
             return set()

@@ -9,7 +9,7 @@ from typing import Any
 from collabspace.api import names, timestamp
 from collabspace.api.catalogue import Catalogue
 from collabspace.api.conditions import Reason
-from collabspace.controller import metrics
+from collabspace.controller import metrics, sources
 from collabspace.controller.admissions import Admissions
 from collabspace.controller.broker import Broker
 from collabspace.controller.events import EventPoster
@@ -96,7 +96,7 @@ class Tasks:
         return TaskWorld(
             catalogue=self._hands.catalogue,
             settings=self._hands.settings,
-            datasets=world.datasets_of(named),
+            datasets=sources.datasets(world, named),
             namespaces=world.namespace_uids,
             team=self._hands.teams.facts(meta.namespace),
             verdict=self._hands.admissions.verdict(task.key, meta.uid),
@@ -111,7 +111,7 @@ class Tasks:
             still_seconds=world.beats.still(meta.uid, number),
             not_running=self._known_look(facts),
             offers=world.offers,
-            models=world.models(named),
+            models=sources.models(world, named),
         )
 
     def _pod(self, uid: str, number: int) -> PodFacts | None:

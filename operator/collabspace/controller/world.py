@@ -22,7 +22,6 @@ from collabspace.core.observed import (
     DatasetRecord,
     JobFacts,
     Key,
-    Models,
     ObservedDataset,
     ObservedSelection,
     ObservedTask,
@@ -30,7 +29,6 @@ from collabspace.core.observed import (
     Reference,
     observe,
     selection_references,
-    stored_result,
 )
 from collabspace.core.quantity import Amount
 from collabspace.kube.cache import Cache
@@ -143,20 +141,6 @@ class World:
     def wake_team(self, namespace: str) -> None:
         """All tasks and selections of the namespace."""
         self._wake_each(self._members.of(namespace))
-
-    def datasets_of(self, named: Iterable[Reference]) -> dict[Key, Dataset]:
-        """Those of the named datasets that there are."""
-        keys = (each.key for each in named if each.kind is ModelKind.SHARED_DATASET)
-        return {key: found for key in keys if (found := self.dataset(key)) is not None}
-
-    def models(self, named: Iterable[Reference]) -> Models:
-        """Those of the named results and aliases that there are."""
-        results = {each.key: self.tasks.get(each.key) for each in named if each.kind is ModelKind.COLLAB_TASK}
-        aliases = {each.key: self.alias(each.key) for each in named if each.kind is ModelKind.ALIAS}
-        return Models(
-            {key: stored_result(packed.unpack()) for key, packed in results.items() if packed is not None},
-            {key: alias for key, alias in aliases.items() if alias is not None},
-        )
 
     def alias(self, key: Key) -> AliasRecord | None:
         """What the alias stands for; one of a namespace that was deleted and made again stands for nothing."""

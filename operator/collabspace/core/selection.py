@@ -169,7 +169,7 @@ def _after(selection: ObservedSelection, world: SelectionWorld) -> SelectionPlan
     if record is None or winner is None or record.state is not PromotionState.AWAITING:
         return SelectionPlan(discard=live)
     alias = world.models.aliases.get((selection.meta.namespace, record.alias))
-    if alias is None or (alias.task_uid, alias.digest) != (winner.task_uid, winner.result_digest):
+    if alias is None or alias.digest != winner.result_digest:
         return SelectionPlan(discard=live)
     promoted = selection_decision.promoted(record.alias, alias)
     return SelectionPlan(status=before.model_copy(update={"promotion": promoted}), discard=live)

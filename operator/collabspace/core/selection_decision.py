@@ -132,7 +132,7 @@ def _is_promoted(case: Case, alias: AliasRecord | None, winner: Winner) -> bool:
     """Whether the alias was set by us, or stands for the winner by anybody's doing."""
     if alias is None:
         return False
-    return _key(case) in alias.keys or (alias.task_uid, alias.digest) == (winner.task_uid, winner.result_digest)
+    return _key(case) in alias.keys or alias.digest == winner.result_digest
 
 
 def _has_moved(case: Case, name: str, winner: Winner) -> bool:

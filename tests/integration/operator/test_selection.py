@@ -89,7 +89,9 @@ async def test_when_all_fail_nothing_is_promoted(selections: Selections, broker:
 
 
 async def test_what_the_budget_does_not_cover_is_not_started(selections: Selections) -> None:
-    await selections.start(budget={"cpuSeconds": 11})
+    long = {"name": "network", "method": "NeuralNetwork", "parameters": {"epochs": 1000}}
+    linear = {"name": "linear", "method": "LogisticRegression"}
+    await selections.start(budget={"cpuSeconds": 11}, candidates=[long, linear])
     made = await selections.task("sel-linear")
     assert made["spec"]["budget"] == {"cpuSeconds": 11}
     await selections.score("sel-linear", "0.8")
@@ -104,12 +106,12 @@ async def test_suspend_and_resume_reach_every_task(selections: Selections, admin
     path = f"{SELECTIONS.format(selections.team)}/sel"
     await admin.merge(path, {"spec": {"suspend": True}})
     await selections.until("Suspended")
+    pod = await selections.teams.leaving_pod(selections.team, "sel-linear")
+    await admin.delete(f"/api/v1/namespaces/{selections.team}/pods/{pod['metadata']['name']}", grace_seconds=0)
+    await selections.task("sel-linear", "Suspended")
     assert (await admin.get(f"{TASKS.format(selections.team)}/sel-linear"))["spec"]["suspend"] is True
     await admin.merge(path, {"spec": {"suspend": False}})
-    await selections.teams.until_task(
-        selections.team, "sel-linear", lambda item: item["spec"].get("suspend") is not True
-    )
-    await selections.until("Starting")
+    await selections.task("sel-linear", "Starting")
 
 
 async def test_a_task_of_the_name_that_a_candidate_needs_is_left_alone(

@@ -9,10 +9,10 @@ from collabspace.api.conditions import Reason
 from collabspace.api.run import Role, RunDataset
 from collabspace.api.task import TaskSpec, TaskStatus
 from collabspace.controller.queue import WorkKey
-from collabspace.controller.world import ADMISSION_KEY, DATASET, DRAIN, TASK, World
+from collabspace.controller.world import ADMISSION_KEY, DATASET, DRAIN, SELECTION, TASK, World
 from collabspace.core import job
 from collabspace.core.grants import Authorization
-from collabspace.core.observed import AttemptRecord, DatasetRecord, observe
+from collabspace.core.observed import AliasRecord, AttemptRecord, DatasetRecord, observe
 
 A, B = "team-a", "team-b"
 DIGEST = "sha256:" + "0" * 64
@@ -122,6 +122,61 @@ def test_a_version_at_the_broker_wakes_dataset_and_tasks_and_a_read_only_the_dat
     assert heard.keys() == set()
 
 
+def with_model(raw: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
+    return raw | {"spec": raw["spec"] | {"modelFrom": {"kind": kind, "namespace": A, "name": name}}}
+
+
+def ended(raw: dict[str, Any], version: int) -> dict[str, Any]:
+    meta = raw["metadata"] | {"resourceVersion": str(version)}
+    return raw | {"metadata": meta, "status": {"reason": "Completed", "result": {"digest": DIGEST, "bytes": 1}}}
+
+
+def test_a_stored_result_wakes_who_waits_for_it_even_when_we_wrote_it_ourselves(heard: Heard) -> None:
+    heard.world.tasks.apply("ADDED", task("source", A, B))
+    heard.world.tasks.apply("ADDED", with_model(task("waits", A, B), "CollabTask", "source"))
+    heard.keys()
+    with heard.world.quietly():
+        heard.world.tasks.apply("MODIFIED", ended(task("source", A, B), 2))
+    assert heard.keys() == {(TASK, A, "waits")}
+    heard.world.tasks.apply("DELETED", ended(task("source", A, B), 3))
+    assert heard.keys() == {(TASK, A, "source"), (TASK, A, "waits")}
+
+
+def test_an_alias_wakes_who_starts_from_it_and_the_selection_that_may_set_it(heard: Heard) -> None:
+    heard.world.namespaces.apply("ADDED", namespace(A))
+    heard.world.tasks.apply("ADDED", with_model(task("waits", A, B), "Alias", "best"))
+    heard.world.selections.apply("ADDED", selection("sel", A, "best"))
+    heard.keys()
+    record = AliasRecord(f"uid-{A}", "uid", "task", DIGEST)
+    heard.world.tell_alias((A, "best"), record)
+    assert heard.keys() == {(TASK, A, "waits"), (SELECTION, A, "sel")}
+    heard.world.tell_alias((A, "best"), record)
+    assert heard.keys() == set()
+    assert heard.world.alias((A, "best")) == record
+    heard.world.tell_alias((A, "best"), AliasRecord("uid-of-the-past", "uid", "task", DIGEST))
+    assert heard.world.alias((A, "best")) is None
+
+
+def selection(name: str, namespace: str, alias: str) -> dict[str, Any]:
+    spec = task(name, namespace, B)["spec"]
+    del spec["method"]
+    more = {"objective": {"metric": "accuracy"}, "candidates": [{"name": "c", "method": "M"}]}
+    return {"metadata": meta(name, namespace), "spec": spec | more | {"promotion": {"alias": alias}}}
+
+
+def test_a_child_wakes_its_selection_by_whatever_happens_to_it(heard: Heard) -> None:
+    owner = {"apiVersion": names.API_VERSION, "kind": "ModelSelection", "name": "sel", "uid": "u", "controller": True}
+    child = task("child", A, B)
+    child["metadata"]["ownerReferences"] = [owner]
+    heard.world.tasks.apply("ADDED", child)
+    assert heard.keys() == {(TASK, A, "child"), (SELECTION, A, "sel")}
+    with heard.world.quietly():
+        heard.world.tasks.apply("MODIFIED", ended(child, 2))
+    assert heard.keys() == {(SELECTION, A, "sel")}
+    heard.world.tasks.apply("DELETED", ended(child, 3))
+    assert heard.keys() == {(TASK, A, "child"), (SELECTION, A, "sel")}
+
+
 def test_an_attempt_wakes_its_task(heard: Heard) -> None:
     heard.world.tasks.apply("ADDED", task("one", A, B))
     heard.keys()
@@ -191,7 +246,7 @@ def test_a_deleted_task_is_forgotten_whole(heard: Heard) -> None:
     world = heard.world
     assert world.job_of("uid-one") is None
     assert not (world.attempts or world._jobs_by_task or world._pods_by_job or world._task_of_job)
-    assert not (world._tasks_by_dataset or world._tasks_by_namespace or world.tasks_by_uid)
+    assert not (world._users._members or world._members._members or world.tasks_by_uid)
 
 
 def test_a_reservation_without_a_job_goes_with_its_task(heard: Heard) -> None:

@@ -1,0 +1,159 @@
+"""Tasks that start from, measure or compare what their own team has stored."""
+
+from typing import Any
+
+import pytest
+from core_facts import NOW, OTHER, OWN, SETTINGS, UIDS, dataset, digest, task
+from selection_play import CATALOGUE, DATA
+
+from collabspace.api.run import InitialModel, RunResult
+from collabspace.api.task import TaskSpec
+from collabspace.core import job
+from collabspace.core.admission import ADMITTED
+from collabspace.core.observed import AliasRecord, Models, ObservedTask, StoredResult, TeamFacts, references
+from collabspace.core.parameters import check
+from collabspace.core.task import decide_task
+from collabspace.core.task_plan import TaskPlan
+from collabspace.core.task_world import TaskWorld
+
+STORED = StoredResult("uid-first", "Tabular", digest("first"))
+MODELS = Models(
+    {(OWN, "first"): STORED, (OWN, "second"): StoredResult("uid-second", "Tabular", digest("second"))},
+    {(OWN, "best"): AliasRecord(UIDS[OWN], "uid-first", "first", digest("first"))},
+)
+EVALUATED = [DATA | {"role": "Evaluate"}]
+
+
+def source(kind: str, name: str, namespace: str = OWN, **more: Any) -> dict[str, Any]:
+    return {"kind": kind, "namespace": namespace, "name": name, **more}
+
+
+def compared(name: str, candidate: str, stored: str) -> dict[str, Any]:
+    return {"name": name, "candidate": candidate, "taskName": name, "digest": digest(stored)}
+
+
+BOTH = [compared("first", "one", "first"), compared("second", "two", "second")]
+
+
+def evaluation(**model: Any) -> ObservedTask:
+    return task(method="Evaluation", modelFrom=model, datasets=EVALUATED)
+
+
+def comparison(results: list[dict[str, Any]], **changes: Any) -> ObservedTask:
+    return task(**{"method": "Comparison", "results": results, "datasets": [DATA]} | changes)
+
+
+def plan_of(observed: ObservedTask, models: Models = MODELS, **changes: Any) -> TaskPlan:
+    known = {"verdict": ADMITTED, "models": models} | changes
+    found = TaskWorld(CATALOGUE, SETTINGS, {(OWN, "table"): dataset()}, UIDS, TeamFacts(True), **known)
+    return decide_task(observed, found, NOW)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        source("CollabTask", "first"),
+        source("CollabTask", "first", digest=digest("first")),
+        source("Alias", "best"),
+        source("Alias", "best", digest=digest("first")),
+    ],
+)
+def test_a_stored_result_goes_into_the_run_document_by_uid_and_digest(model: dict[str, Any]) -> None:
+    plan = plan_of(evaluation(**model))
+    assert plan.create is not None
+    assert plan.create.run.training.initial_model == InitialModel(uid="uid-first", digest=digest("first"))
+    assert not plan.create.run.training.random_init
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (source("CollabTask", "none"), "does not exist in this namespace"),
+        (source("CollabTask", "empty"), "has stored no result yet"),
+        (source("CollabTask", "first", digest=digest("x")), f"is {digest('first')}, not {digest('x')}"),
+        (source("Alias", "none"), "stands for nothing yet"),
+        (source("Alias", "best", digest=digest("x")), "name that digest"),
+    ],
+)
+def test_a_task_waits_for_a_model_that_is_not_there_yet(model: dict[str, Any], said: str) -> None:
+    models = Models(MODELS.results | {(OWN, "empty"): StoredResult("uid-empty", "Tabular", None)}, MODELS.aliases)
+    plan = plan_of(evaluation(**model), models)
+    assert plan.create is None and plan.status is not None
+    assert plan.status.reason == "DatasetNotReady"
+    assert said in next(each.message for each in plan.status.conditions if each.type == "DataAuthorized")
+
+
+def test_what_was_given_to_an_attempt_stays_with_it() -> None:
+    """Also when the alias has moved and the compared task is gone."""
+    observed = evaluation(**source("Alias", "best"))
+    first = plan_of(observed)
+    assert first.create is not None
+    body = first.create.job
+    body["metadata"] |= {"uid": "uid-job", "creationTimestamp": "2026-06-01T12:00:00Z"}
+    facts = job.read(body)
+    assert facts is not None and ("modelFrom", "uid-first", digest("first")) in facts.pinned
+    plan = plan_of(observed, Models(), job=facts, jobs=(facts,))
+    assert plan.stop is None and plan.status is not None and plan.status.reason == "Starting"
+
+
+def test_a_running_comparison_goes_on_when_a_compared_task_is_deleted() -> None:
+    first = plan_of(comparison(BOTH))
+    assert first.create is not None
+    assert first.create.run.training.results == [
+        RunResult(name="first", candidate="one", uid="uid-first", digest=digest("first")),
+        RunResult(name="second", candidate="two", uid="uid-second", digest=digest("second")),
+    ]
+    body = first.create.job
+    body["metadata"] |= {"uid": "uid-job", "creationTimestamp": "2026-06-01T12:00:00Z"}
+    facts = job.read(body)
+    plan = plan_of(comparison(BOTH), Models(), job=facts)
+    assert plan.stop is None and plan.status is not None and plan.status.reason == "Starting"
+
+
+def test_a_result_that_is_not_there_is_waited_for() -> None:
+    plan = plan_of(comparison([BOTH[0], compared("second", "two", "other")]))
+    assert plan.status is not None and plan.status.reason == "DatasetNotReady"
+
+
+def test_results_of_another_task_are_refused() -> None:
+    other = Models(MODELS.results | {(OWN, "second"): StoredResult("u", "TextClassification", digest("second"))})
+    plan = plan_of(comparison(BOTH), other)
+    assert plan.status is not None and plan.status.reason == "InvalidSpec"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"method": "Evaluation", "datasets": EVALUATED}, "modelFrom: method Evaluation measures a model"),
+        ({"method": "Evaluation", "modelFrom": source("Alias", "best")}, "write role: Evaluate"),
+        ({"modelFrom": source("Alias", "best", OTHER), "method": "Network"}, f"write {OWN}"),
+        ({"modelFrom": source("CollabTask", "x", OTHER), "method": "Network"}, "modelFrom.namespace is 'hospital-b'"),
+        ({"method": "Comparison"}, "results: 0 of 0 candidates"),
+        ({"method": "Comparison", "results": BOTH[:1]}, "results: 1 of 1 candidates"),
+        (
+            {"method": "Comparison", "results": [*BOTH, compared("third", "x", "y") | {"name": "first"}]},
+            "two of them have the same name",
+        ),
+        (
+            {"method": "Comparison", "results": [*BOTH, BOTH[0] | {"name": "third"}]},
+            "one is named twice",
+        ),
+        ({"method": "Comparison", "results": BOTH, "modelFrom": source("Alias", "best")}, "remove modelFrom"),
+        ({"method": "Linear", "results": BOTH}, "results: method Linear compares nothing"),
+    ],
+)
+def test_what_a_method_cannot_use_is_refused_by_field(changes: dict[str, Any], said: str) -> None:
+    spec = TaskSpec.model_validate({"task": "Tabular", "datasets": [DATA]} | changes)
+    found = check(spec, CATALOGUE, OWN)
+    assert [each.reason.value for each in found.problems] == ["InvalidSpec"]
+    assert said in found.problems[0].message
+
+
+def test_a_task_refers_to_all_that_it_waits_for() -> None:
+    spec = comparison(BOTH, modelFrom=source("Alias", "best")).spec
+    assert {tuple(each) for each in references(spec, OWN)} == {
+        ("SharedDataset", OWN, "table"),
+        ("Alias", OWN, "best"),
+        ("CollabTask", OWN, "first"),
+        ("CollabTask", OWN, "second"),
+    }
