@@ -174,7 +174,7 @@ class Parts:
 
     @cached_property
     def staging(self) -> Staging:
-        return Staging(self.settings.staging_folder, self.store)
+        return Staging(self.settings.staging_folder, self.store, copies=self.enforcement is not None)
 
     @cached_property
     def versions(self) -> Versions:

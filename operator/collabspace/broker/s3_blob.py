@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError
 
-from collabspace.broker.s3_bucket import Bucket, content_md5, tag_of
+from collabspace.broker.s3_bucket import Bucket, PreconditionError, content_md5, tag_of
 from collabspace.broker.store import StoreUnavailableError
 
 PART_BYTES = 16 << 20
@@ -59,28 +59,36 @@ class BlobReader(io.RawIOBase):
         if wanted <= 0:
             return 0
         while True:
+            if self._body is None:
+                self._body = self._begin()
             try:
-                if self._body is None:
-                    self._body = self._bucket.stream(self._key, self._position, self._tag)
                 chunk = self._body.read(wanted)
-                if not chunk:
-                    raise StoreUnavailableError(errno.EIO, "the answer broke off")
-            except (BotoCoreError, StoreUnavailableError, ConnectionError, TimeoutError) as error:
-                self._let_go()
+            except (BotoCoreError, OSError, ValueError) as error:
+                # A body that another thread has closed raises ValueError.
                 self._count(error)
                 continue
-            except Exception as error:
-                raise OSError(errno.EIO, f"get_object: {type(error).__name__}") from error
+            if not chunk:
+                self._count(EOFError())
+                continue
             buffer[: len(chunk)] = chunk
             self._position += len(chunk)
             self._forgive(len(chunk))
             return len(chunk)
+
+    def _begin(self) -> Any:
+        if self.closed:
+            raise OSError(errno.EBADF, "read: the blob was closed")
+        try:
+            return self._bucket.stream(self._key, self._position, self._tag)
+        except PreconditionError as error:
+            raise OSError(errno.EIO, "get_object: the object was replaced while it was read") from error
 
     def close(self) -> None:
         self._let_go()
         super().close()
 
     def _count(self, error: Exception) -> None:
+        self._let_go()
         self._broken += 1
         if self._broken > RESUMPTIONS:
             raise StoreUnavailableError(

@@ -41,6 +41,10 @@ class ConflictError(Exception):
     """Another request on the same object was under way; nothing changed."""
 
 
+class BrokenOffError(StoreUnavailableError):
+    """The answer began, and ended before its end."""
+
+
 class RangeIgnoredError(OSError):
     """The answer begins elsewhere than it was asked to."""
 
@@ -127,7 +131,7 @@ class Bucket:
         for _ in range(BODY_ATTEMPTS - 1):
             try:
                 return self._read_once(key, limit)
-            except StoreUnavailableError:
+            except BrokenOffError:
                 continue
         return self._read_once(key, limit)
 
@@ -140,13 +144,13 @@ class Bucket:
         try:
             content = body.read(limit + 1)
         except (BotoCoreError, OSError) as error:
-            raise StoreUnavailableError(errno.EIO, f"get_object: {type(error).__name__}") from error
+            raise BrokenOffError(errno.EIO, f"get_object: {type(error).__name__}") from error
         finally:
             body.close()
         if len(content) > limit:
             raise OSError(errno.EFBIG, f"get_object: an object of {length} bytes where at most {limit} belong")
         if len(content) != length:
-            raise StoreUnavailableError(errno.EIO, "get_object: the answer broke off")
+            raise BrokenOffError(errno.EIO, "get_object: the answer broke off")
         return content, tag_of(answer)
 
     def stream(self, key: str, start: int, tag: str) -> Any:

@@ -31,9 +31,11 @@ class Staging:
     store elsewhere it is any disk with room for what is on its way.
     """
 
-    def __init__(self, root: Path, store: Store) -> None:
+    def __init__(self, root: Path, store: Store, *, copies: bool = False) -> None:
+        """`copies`: the store is elsewhere, so that a version that is checked is copied to this disk."""
         self._root = root
         self._store = store
+        self.copies = copies
 
     def offset(self, owner: str, digest: str, sha256: str) -> int:
         """Bytes of the blob that are here, whole blobs in the store included."""

@@ -113,6 +113,8 @@ class Uploads:
     async def check_room(self, upload: Upload, missing: list[str]) -> None:
         """Raises Refused (507) when what is to come cannot fit."""
         wanted = sum(upload.blobs[sha256].bytes for sha256 in missing)
+        if self._staging.copies and upload.target.kind == "Dataset":
+            wanted = upload.manifest.size
         if wanted and wanted + SPARE_DISK_BYTES > await asyncio.to_thread(self._staging.free_bytes):
             raise _full()
 

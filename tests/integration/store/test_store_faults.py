@@ -61,11 +61,12 @@ def test_503_that_stays_is_a_store_that_is_away(proxy: FaultProxy, store: S3Stor
     proxy.fault = lambda asked, forward: refusal(503, "SlowDown")
     with pytest.raises(StoreUnavailableError, match="get_object: 503 SlowDown"):
         store.read_manifest(OWNER, DIGEST)
+    assert len(proxy.seen) == 2, "as often as it was told, and no more"
     with pytest.raises(StoreUnavailableError, match=r"head_object: 503$"):
         store.put_manifest(OWNER, DIGEST, b"{}")
     with pytest.raises(StoreUnavailableError, match="503"):
         list(store.owners())
-    with pytest.raises(StoreUnavailableError, match="503"):
+    with pytest.raises(StoreUnavailableError, match="put_object: 503 SlowDown"):
         self_tested(store.bucket)
 
 
