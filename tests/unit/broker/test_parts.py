@@ -93,6 +93,8 @@ def test_settings_that_are_complete_are_read(environment: pytest.MonkeyPatch) ->
         ("TLS_KEY", None),
         ("STORE", None),
         ("LEDGER", "not a url"),
+        ("LEDGER", "postgresql+psycopg://broker:hunter2@host/ledger"),
+        ("LEDGER", "postgresql+psycopg://broker@host/ledger?password=hunter2"),
         ("METRICS", "9090"),
         ("METRICS", "127.0.0.1:x"),
         ("REQUESTS_PER_SECOND", "0"),
@@ -108,7 +110,7 @@ def test_a_wrong_setting_is_one_line_that_names_the_variable(
         environment.setenv(variable, value)
     with pytest.raises(SettingsError) as error:
         load()
-    assert variable in str(error.value) and "\n" not in str(error.value)
+    assert variable in str(error.value) and "\n" not in str(error.value) and "hunter2" not in str(error.value)
 
 
 S3 = {"STORE": "s3://data-of-teams/collab/one", "STAGING": "/var/tmp"}
