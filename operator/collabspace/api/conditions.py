@@ -122,8 +122,8 @@ class Reason(StrEnum):
     NAME_CONFLICT = (
         "NameConflict",
         Outcome.WAITING,
-        "A Job of the name that this task needs exists already and is not the operator's. "
-        "Delete it, or submit the task under another name.",
+        "A Job of the name that this task needs, or a task of the name that this selection needs, exists already and "
+        "is not the operator's. Delete it, or submit under another name.",
     )
     NOT_ALLOWED = (
         "NotAllowed",
@@ -240,7 +240,6 @@ class Reason(StrEnum):
         "The task could not start within spec.pendingDeadlineSeconds; the message says what it waited for.",
     )
     ACCESS_REVOKED = "AccessRevoked", Outcome.TERMINAL, "The owner took the grant back while the task needed it."
-    NOT_SUPPORTED = "NotSupported", Outcome.TERMINAL, "This release stores objects of this kind but does not run them."
 
     METRIC_MISSING = (
         "MetricMissing",

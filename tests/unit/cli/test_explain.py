@@ -34,7 +34,6 @@ WITHOUT_ADVICE = {
     "Verified",
     "Healthy",
     "NoVersion",
-    "NotSupported",
     # Of selections alone: `why` says for these which tasks to look at.
     "Comparing",
     "Promoting",
