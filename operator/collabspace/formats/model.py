@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from collabspace.api.manifest import FileEntry, Manifest
@@ -28,6 +29,10 @@ _SHARD = re.compile(r"model-[0-9]{5}-of-[0-9]{5}\.safetensors")
 _SENTENCE = re.compile(r"[A-Za-z0-9_-]*sentence[A-Za-z0-9_-]*\.json")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".h5", ".ckpt", ".joblib")
 _CODE = (".py", ".so", ".ipynb")
+# Fields by which a configuration names code, and by which it names a library: of these libraries alone.
+_CODE_FIELDS = ("auto_map", "custom_pipelines")
+_LIBRARY_FIELDS = {"modules.json": "type", ADAPTER[0]: "parent_library"}
+_LIBRARIES = ("sentence_transformers.", "transformers.")
 
 
 def check_model(folder: Path, intake: Intake) -> list[DataFile]:
@@ -75,9 +80,15 @@ def _check_documents(files: dict[str, DataFile], problems: Problems) -> None:
         document = _document(file, problems)
         if name == TOKENIZER:  # its vocabulary may hold any word
             continue
-        if _holds_auto_map(document):
-            remedy = "Remove the field; models with their own code are not accepted."
-            problems.add(name, None, 'holds "auto_map", which loads code', remedy)
+        for field in _CODE_FIELDS:
+            if any(True for _ in _values(document, field)):
+                remedy = "Remove the field; models with their own code are not accepted."
+                problems.add(name, None, f'holds "{field}", which loads code', remedy)
+        library = _LIBRARY_FIELDS.get(name)
+        for value in _values(document, library) if library else ():
+            if value is not None and not (isinstance(value, str) and f"{value}.".startswith(_LIBRARIES)):
+                remedy = f"Use parts of {' or '.join(each.rstrip('.') for each in _LIBRARIES)} alone."
+                problems.add(name, None, f'holds a "{library}" of another library, which would be loaded', remedy)
         model_type = document.get("model_type") if isinstance(document, dict) else None
         if name == CONFIG and document is not None and not (isinstance(model_type, str) and model_type):
             remedy = "Save the model with transformers, which writes it."
@@ -99,17 +110,17 @@ def _document(file: DataFile, problems: Problems) -> object:
     return None
 
 
-def _holds_auto_map(document: object) -> bool:
+def _values(document: object, field: str) -> Iterator[object]:
+    """What stands under that name, at any depth."""
     waiting = [document]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            if "auto_map" in value:
-                return True
+            if field in value:
+                yield value[field]
             waiting.extend(value.values())
         elif isinstance(value, list):
             waiting.extend(value)
-    return False
 
 
 def _check_weights(files: dict[str, DataFile], problems: Problems) -> None:

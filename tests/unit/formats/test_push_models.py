@@ -111,6 +111,38 @@ def test_auto_map_is_refused_at_any_depth_of_any_configuration(work, refused, na
 
 
 @pytest.mark.parametrize(
+    ("name", "document", "field"),
+    [
+        ("config.json", '{"model_type": "x", "custom_pipelines": {"p": {"impl": "pipe.P"}}}', "custom_pipelines"),
+        ("modules.json", '[{"idx": 0, "type": "os.system"}]', "type"),
+        ("modules.json", '[{"type": "sentence_transformers_evil.Pooling"}]', "type"),
+        ("modules.json", '[{"type": ["sentence_transformers.models.Pooling"]}]', "type"),
+        (
+            "adapter_config.json",
+            '{"auto_mapping": {"parent_library": "evil", "base_model_class": "B"}}',
+            "parent_library",
+        ),
+    ],
+)
+def test_a_configuration_that_names_code_of_elsewhere_is_refused(
+    work, refused, name: str, document: str, field: str
+) -> None:
+    files = (_adapter() if name.startswith("adapter") else _model()) | {name: document}
+    (line,) = refused(work.model, files)
+    assert line.startswith(f"{name}: holds ") and f'"{field}"' in line
+
+
+def test_parts_of_the_known_libraries_may_be_named(work) -> None:
+    modules = '[{"type": "sentence_transformers.models.Transformer"}, {"type": "sentence_transformers.models.Pooling"}]'
+    work.model(_model(**{"modules.json": modules}))
+
+
+def test_an_adapter_may_name_the_library_of_its_base(work) -> None:
+    named = '{"peft_type": "LORA", "auto_mapping": {"parent_library": "transformers.models.bert.modeling_bert"}}'
+    work.model(_adapter() | {"adapter_config.json": named})
+
+
+@pytest.mark.parametrize(
     ("document", "message"),
     [
         ("{}", 'config.json: has no "model_type"'),
