@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from collabspace.api.catalogue import Purpose
-from collabspace.api.manifest import Split
+from collabspace.api.manifest import Split, TargetKind
 from collabspace.api.run import Role, RunDocument
 from collabspace_trainer import registry, stored, stored_results
 from collabspace_trainer.errors import DataError
@@ -14,6 +14,7 @@ from collabspace_trainer.registry import method, no_model
 from collabspace_trainer.spec import Plan
 from collabspace_trainer.stored import StoredModel
 from collabspace_trainer.stored_results import RUN
+from collabspace_trainer.tasks.tabular import QUANTITIES, Tables
 from collabspace_trainer.versions import Inputs
 
 if TYPE_CHECKING:
@@ -42,12 +43,35 @@ class Examined:
     gradients=False,
     purpose=Purpose.EVALUATION,
 )
-def load(_corpus: Any, session: "Session", _score: Callable[[Any], float] | None) -> Any:
+def load(corpus: Any, session: "Session", _score: Callable[[Any], float] | None) -> Any:
     """The stored model as a predictor. Raises DataError."""
     if session.stored is None:
         raise DataError("training.initialModel is missing; name the result to measure")
     with session.stop.at_once():
-        return registry.method_of(session.stored).load(session.stored, session.runtime)
+        predictor = registry.method_of(session.stored).load(session.stored, session.runtime)
+        if isinstance(corpus, Tables):
+            _check_columns(predictor, corpus)
+        return predictor
+
+
+def _check_columns(predictor: Any, corpus: Tables) -> None:
+    """Raises DataError naming the first column that the model needs and the table does not have as such."""
+    from collabspace_trainer.methods.features import Quantity
+
+    classes = corpus.target.kind is TargetKind.CLASS
+    if predictor.target != corpus.target.column or classes is not bool(predictor.labels):
+        raise DataError(
+            f"target {corpus.target.column!r} ({corpus.target.kind}): the model predicts {predictor.target[:128]!r}, "
+            f"a {TargetKind.CLASS if predictor.labels else TargetKind.NUMBER}; measure it on a table with that target"
+        )
+    numeric = {column.name: column.kind in QUANTITIES for column in corpus.features}
+    for column in predictor.features.columns:
+        if numeric.get(column.column) is not isinstance(column, Quantity):
+            kind = "number or time" if isinstance(column, Quantity) else "category"
+            raise DataError(
+                f"column {column.column[:128]!r}: the model needs it as a {kind}, the table has it otherwise or not at "
+                "all; measure it on a table with the columns that it learnt from"
+            )
 
 
 def read(plan: Plan, inputs: Inputs) -> Examined:
