@@ -3,6 +3,8 @@
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,3 +171,19 @@ def test_a_model_is_never_measured_on_what_it_has_learnt_from(linear: Finished, 
     (copy / "run.json").write_text(json.dumps(run))
     finish(copy)
     assert "has learnt from this version" in refusal(copy, whole, tmp_path)
+
+
+def test_the_short_verbs_measure_and_compare(linear: Finished, tables: dict[str, Path], tmp_path: Path) -> None:
+    def call(*arguments: str) -> None:
+        command = [sys.executable, "-m", "collabspace_trainer.cli", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+        assert done.returncode == 0, done.stdout
+
+    measured, compared = tmp_path / "measured", tmp_path / "compared"
+    data = [f"--data=a={tables['second']}", "--target=outcome:Class"]
+    call("evaluate", f"--model={linear.out}", *data, f"--out={measured}")
+    again = tmp_path / "again"
+    shutil.copytree(measured, again)
+    call("compare", f"--result=one={measured}", f"--result=two={again}", f"--out={compared}", "--metric=macro_f1")
+    difference = json.loads((compared / "comparison.json").read_text())["differences"][0]
+    assert (difference["value"], difference["low"], difference["high"], difference["discordance"]) == (0, 0, 0, 0)

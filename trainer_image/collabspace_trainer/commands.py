@@ -1,4 +1,4 @@
-"""The verbs of `collabspace-trainer`: validate, train, describe."""
+"""The verbs of `collabspace-trainer`: validate, train, evaluate, compare, describe."""
 
 import sys
 from pathlib import Path
@@ -82,6 +82,67 @@ def train(  # noqa: PLR0913 the options of the command
     named = dict(_named(entry, "--data") for entry in data)
     folders = Folders(named, out, model, _target(target), checkpoints, base, compared)
     sys.exit(int(Run(lambda: spec.from_file(run_file), stop, folders).execute()))
+
+
+@group.command()
+@click.option("--model", type=FOLDER, required=True, help="The model: a result, or a Model folder.")
+@click.option("--data", multiple=True, required=True, metavar="NAME=FOLDER", help="Measured on; once for each.")
+@click.option("--base", type=FOLDER, help="Weights that the model, an adapter, belongs to.")
+@click.option("--target", metavar="COLUMN:KIND", help="Target of raw tables; KIND is Class or Number.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Result folder, missing or empty.")
+@click.pass_obj
+def evaluate(
+    stop: Stop, model: Path, data: tuple[str, ...], base: Path | None, target: str | None, out: Path
+) -> None:
+    """Measure a stored model on other data, without a cluster: `train` with method Evaluation, in short."""
+    from collabspace.api.run import RunDocument
+    from collabspace_trainer import spec, stored
+    from collabspace_trainer.lifecycle import Run
+    from collabspace_trainer.versions import Folders
+
+    named = dict(_named(entry, "--data") for entry in data)
+
+    def read() -> RunDocument:
+        folder = model / "model" if (model / "DONE").is_file() else model
+        datasets = [{"name": name, "role": "Evaluate"} for name in named]
+        task = stored.read(folder).description.task
+        training = {"task": task, "method": "Evaluation", "datasets": datasets, "initialModel": {}}
+        return spec.filled({"training": training})
+
+    sys.exit(int(Run(read, stop, Folders(named, out, model, _target(target), base=base)).execute()))
+
+
+@group.command()
+@click.option("--result", "results", multiple=True, required=True, metavar="NAME=FOLDER", help="Once for each.")
+@click.option("--metric", help="What is compared; the task's usual metric if left out.")
+@click.option("--goal", default="Maximize", help="Maximize or Minimize.")
+@click.option("--split", default="test", help="test or validation.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Result folder, missing or empty.")
+@click.pass_obj
+def compare(stop: Stop, results: tuple[str, ...], metric: str | None, goal: str, split: str, out: Path) -> None:
+    """Compare stored results, without a cluster: `train` with method Comparison, in short."""
+    from collabspace.api.report import Report
+    from collabspace.api.run import RunDocument
+    from collabspace_trainer import spec, stored_results
+    from collabspace_trainer.lifecycle import Run
+    from collabspace_trainer.versions import Folders
+
+    folders = dict(_named(entry, "--result") for entry in results)
+    first = next(iter(folders))
+
+    def read() -> RunDocument:
+        task = stored_results.read(f"result {first}", folders[first] / stored_results.METRICS, Report).task
+        parameters = {"goal": goal, "split": split, **({"metric": metric} if metric else {})}
+        training = {
+            "task": task,
+            "method": "Comparison",
+            "parameters": parameters,
+            "datasets": [{"name": "compared", "role": "Evaluate"}],
+            "results": [{"name": name} for name in folders],
+        }
+        return spec.filled({"training": training})
+
+    sys.exit(int(Run(read, stop, Folders({}, out, results=folders)).execute()))
 
 
 @group.command()

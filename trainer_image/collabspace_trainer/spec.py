@@ -51,6 +51,11 @@ def from_file(path: Path) -> RunDocument:
         data = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ConfigError(f"--run {path.name}: cannot be read as JSON ({type(error).__name__})") from None
+    return filled(data)
+
+
+def filled(data: Any) -> RunDocument:
+    """A document with what a run without a cluster may leave out. Raises ConfigError."""
     if isinstance(data, dict):
         _fill(data)
     return parse(json.dumps(data))
