@@ -8,6 +8,7 @@ record is written of a swap that did not take place.
 
 import asyncio
 import hashlib
+import logging
 from http import HTTPStatus
 
 from pydantic import ValidationError
@@ -23,10 +24,16 @@ from collabspace.broker.refusal import Refused, Undecided
 from collabspace.broker.store import Store
 from collabspace.client.protocol import AliasChange, AliasState, Decision, Standing
 from collabspace.kube import clock
+from collabspace.kube.logs import say
 
+logger = logging.getLogger(__name__)
 KEPT = 100
 MAX_ALIASES = 1_000
 TRIES = 8
+
+
+class UnreadableAliasError(OSError):
+    """There is a pointer that this release cannot read: nothing is decided on it."""
 
 
 class Author(Frozen):
@@ -59,7 +66,7 @@ class Aliases:
     async def restore(self) -> None:
         """Learns of all aliases, and records the newest change of each if that was not done. Raises Undecided."""
         for owner in await asyncio.to_thread(lambda: list(self._store.owners())):
-            for stored in await self._every(owner):
+            for stored in await self._every(owner, strict=False):
                 self._knowledge.set_alias(stored.state)
                 await self._record(stored)
 
@@ -73,9 +80,8 @@ class Aliases:
             self._unsettled.discard((namespace_uid, alias))
 
     async def of(self, namespace_uid: str) -> list[AliasState]:
-        """All aliases of a namespace, in order of their names."""
-        states = [stored.state for stored in await self._every(namespace_uid)]
-        return sorted(states, key=lambda state: state.alias)
+        """All aliases of a namespace, in order of their names; what cannot be read is left out, and reported."""
+        return _states(await self._every(namespace_uid, strict=False))
 
     async def find(self, namespace_uid: str, alias: str) -> AliasState | None:
         found = await self._read(namespace_uid, alias)
@@ -86,7 +92,7 @@ class Aliases:
 
         Raises Undecided, OSError."""
         namespace_uid = await self._cluster.namespace_uid(namespace)
-        states = [] if namespace_uid is None else await self.of(namespace_uid)
+        states = [] if namespace_uid is None else _states(await self._every(namespace_uid, strict=True))
         return any(task_uid in (state.task_uid, state.last and state.last.task_uid) for state in states)
 
     async def change(self, namespace: str, alias: str, wish: AliasChange, author: Author) -> AliasState:
@@ -168,23 +174,36 @@ class Aliases:
         """The alias and the tag of its pointer."""
         return await asyncio.to_thread(self._read_now, namespace_uid, pointer_name(alias))
 
-    async def _every(self, owner: str) -> list[Stored]:
+    async def _every(self, owner: str, *, strict: bool) -> list[Stored]:
+        """Those that can be read; `strict`: OSError when one cannot."""
+
         def read() -> list[Stored]:
-            found = [self._read_now(owner, name) for name in self._store.pointers(owner)]
+            found = []
+            for name in self._store.pointers(owner):
+                try:
+                    found.append(self._read_now(owner, name))
+                except UnreadableAliasError:
+                    say(logger, "alias-broken", logging.ERROR, owner=owner, name=name)
+                    if strict:
+                        raise
             return [each[0] for each in found if each is not None]
 
         return await asyncio.to_thread(read)
 
     def _read_now(self, owner: str, name: str) -> tuple[Stored, str] | None:
-        """Blocks. What is there but cannot be read is nothing to decide on: OSError."""
+        """Blocks. Raises OSError; UnreadableAliasError when something else is there."""
         pointer = self._store.read_pointer(owner, name)
         if pointer is None:
             return None
         try:
             stored = Stored.model_validate_json(pointer.content)
         except ValidationError as error:
-            raise OSError(f"the pointer {owner}/{name} is no alias of this release") from error
+            raise UnreadableAliasError(f"the pointer {owner}/{name} is no alias of this release") from error
         return stored, pointer.tag
+
+
+def _states(found: list[Stored]) -> list[AliasState]:
+    return sorted((stored.state for stored in found), key=lambda state: state.alias)
 
 
 def pointer_name(alias: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from alias_world import TEAM, TEAM_UID, Fate, Killed, Team, team
 
+from collabspace.broker.aliases import pointer_name
 from collabspace.broker.refusal import Refused
 
 KEY = "uid-of-selection/1"
@@ -147,3 +148,17 @@ async def test_a_promotion_whose_record_failed_is_recorded_by_the_next_look(lab:
         assert broker.promotions() == [(first[1], "production")]
         await broker.aliases.settle()
         assert len(broker.promotions()) == 1
+
+
+async def test_a_pointer_that_cannot_be_read_stops_nothing_but_what_rests_on_it(lab: Team) -> None:
+    first, second = lab.result("first"), lab.result("second")
+    async with lab.broker() as broker:
+        await broker.promote(first, KEY)
+    lab.store.swap_pointer(TEAM_UID, pointer_name("newer"), b'{"of": "another release"}', None)
+    async with lab.broker() as broker:
+        await broker.aliases.restore()
+        assert [state.alias for state in await broker.aliases.of(TEAM_UID)] == ["production"]
+        for decided in (broker.promote(second, "2", alias="newer"), broker.aliases.keeps(TEAM, second[0])):
+            with pytest.raises(OSError, match="no alias of this release"):
+                await decided
+        assert (await broker.promote(second, "3", replaces=first[1])).digest == second[1]

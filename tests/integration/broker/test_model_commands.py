@@ -1,0 +1,97 @@
+"""`promote`, `pull model` and `publish-model` as people type them, against a broker that holds models."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from broker_harness import DATASETS, TASKS, BrokerProcess, World
+from click.testing import CliRunner, Result
+from large_model import model_files
+from published_notes import Published
+from stored_results import stored
+
+from collabspace.api import names
+from collabspace.cli.main import root
+from collabspace.local.cluster import LocalCluster
+
+FILES = {f"model/{path}": content for path, content in model_files(2048).items()}
+REST = {"DONE": b"{}", "metrics.json": b"{}", "counts/a.safetensors": b"c", "predictions/a.jsonl": b"{}\n"}
+
+
+class Shell:
+    """The cluster's admin, acting in one team."""
+
+    def __init__(self, cluster: LocalCluster, namespace: str) -> None:
+        self._where = ["-n", namespace, "--kubeconfig", str(cluster.kubeconfig)]
+
+    async def collab(self, *words: str) -> Result:
+        line = [*words, *self._where]
+        return await asyncio.to_thread(lambda: CliRunner().invoke(root, line, prog_name="kubectl collab"))
+
+    async def did(self, *words: str) -> Result:
+        result = await self.collab(*words)
+        assert result.exit_code == 0, result.output
+        return result
+
+
+@pytest.fixture
+async def shell(world: World, broker: BrokerProcess, published: Published, cluster: LocalCluster) -> Shell:
+    """The hospital knows where the broker is."""
+    body = {
+        "metadata": {"name": names.BROKER_CONFIG_MAP, "namespace": published.owner},
+        "data": {names.BROKER_URL_KEY: broker.url, names.BROKER_CA_KEY: broker.ca},
+    }
+    await world.admin.create(f"/api/v1/namespaces/{published.owner}/configmaps", body)
+    return Shell(cluster, published.owner)
+
+
+async def ended(world: World, namespace: str, task: str, digest: str) -> None:
+    """The task's status, as the operator writes it at a good end."""
+    when = "2026-01-01T00:00:00Z"
+    done = {"type": "Succeeded", "status": "True", "reason": "Completed", "message": "", "lastTransitionTime": when}
+    status = {"reason": "Completed", "conditions": [done], "result": {"digest": digest, "bytes": 1}}
+    await world.admin.merge(f"{TASKS.format(namespace)}/{task}/status", {"status": status})
+
+
+async def test_a_person_promotes_sets_back_pulls_and_publishes(
+    world: World, broker: BrokerProcess, published: Published, shell: Shell, tmp_path: Path
+) -> None:
+    team = published.owner
+    held = {
+        task: FILES | REST | {"model/tokenizer_config.json": f'{{"of": "{task}"}}'.encode()}
+        for task in ("first", "second")
+    }
+    for task, files in held.items():
+        _, result = await stored(world, broker, published, tmp_path, task, files=files, parents=[published.digest])
+        await ended(world, team, task, result.digest)
+    unnamed = await shell.collab("promote", "first")
+    assert unnamed.exit_code == 1 and "promote first --alias NAME" in unnamed.stderr
+    said = (await shell.did("promote", "first", "--alias", "production")).stdout
+    assert said.startswith(f"alias production promoted: {team}/first")
+    assert "unchanged" in (await shell.did("promote", "first", "--alias", "production")).stdout
+    changed = await shell.did("promote", "second", "--alias", "production")
+    assert f"promote --alias production --to-previous -n {team}" in changed.stderr
+    await world.deleted(f"{TASKS.format(team)}/first")
+    back = (await shell.did("promote", "--alias", "production", "--to-previous")).stdout
+    assert back.startswith(f"alias production promoted: {team}/first")
+    gone = await shell.collab("promote", "--alias", "never-set", "--to-previous")
+    assert gone.exit_code == 1 and "never-set is not there" in gone.stderr
+    for name, task in (("production", "first"), ("task/second", "second")):
+        into = tmp_path / task
+        await shell.did("pull", "model", name, str(into))
+        assert (into / "model/tokenizer_config.json").read_bytes() == held[task]["model/tokenizer_config.json"]
+        assert sorted(path.name for path in into.iterdir()) == ["DONE", "manifest.json", "metrics.json", "model"]
+    missing = await shell.collab("pull", "model", "nothing", str(tmp_path / "none"))
+    assert missing.exit_code == 1 and "Aliases: production" in missing.stderr
+    shared = (await shell.did("publish-model", "production", "--as", "base")).stdout
+    assert (
+        f"shareddataset.{names.GROUP}/base created" in shared and f"shareddataset.{names.GROUP}/base pushed" in shared
+    )
+    made = await world.admin.get(f"{DATASETS.format(team)}/base")
+    assert made["spec"]["format"] == "Model"
+    again = (await shell.did("publish-model", "production", "--as", "base")).stdout
+    assert f"shareddataset.{names.GROUP}/base unchanged" in again
+    await shell.did("pull", "base", str(tmp_path / "base"))
+    assert (tmp_path / "base/model.safetensors").read_bytes() == FILES["model/model.safetensors"]
+    claimed = {row["claimed_by"] for row in broker.rows("event = 'Promoted' AND namespace = ?", team)}
+    assert claimed == {"collabspace-admin"}
