@@ -1,6 +1,7 @@
 """Texts in classes: every method learns, what is kept holds no rare word, and is loaded back to the same figures."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from collabspace_trainer.evaluation import classes
 from collabspace_trainer.methods import encoder, ensembles, text_features
 from collabspace_trainer.methods.trees import Trees
 from collabspace_trainer.methods.windows import Pieces
+from collabspace_trainer.runtime import usable_threads
 from collabspace_trainer.versions import Version
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -302,3 +304,24 @@ def test_a_stored_tagger_predicts_what_its_run_has_recorded(trained: Finished) -
     decoder = Decoder(tags)
     found = [[tags[index] for index in decoder.best(table)] for table in tagger.predict(sentences)]
     assert found == [row["predicted"] for row in recorded]
+
+
+@pytest.mark.parametrize(
+    ("files", "threads"),
+    [
+        ({}, 2),
+        ({"cpu.max": "max 100000\n"}, 2),
+        ({"cpu.max": "150000 100000\n"}, 1),
+        ({"cpu.max": "20000 100000\n"}, 1),
+        ({"cpu.max": "garbage\n"}, 2),
+        ({"cpu/cpu.cfs_quota_us": "100000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
+    ],
+)
+def test_threads_are_never_more_than_the_container_may_use(tmp_path: Path, files: dict[str, str], threads: int) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    here = len(os.sched_getaffinity(0))
+    assert usable_threads(2, tmp_path) == min(threads, here)
+    assert usable_threads(10**6, tmp_path / "none") == here

@@ -193,11 +193,13 @@ def step(
             part = learner.loss(batch[start : start + rules.micro_batch_size]) / total
         part.backward()  # type: ignore[no-untyped-call]
         loss += part.item()
-    norm = nn.utils.clip_grad_norm_(learner.model.parameters(), rules.maximum_norm or math.inf).item()
-    if not math.isfinite(loss) or not math.isfinite(norm):
+    norm = nn.utils.get_total_norm([p.grad for p in learner.model.parameters() if p.grad is not None])
+    if not math.isfinite(loss) or not math.isfinite(norm.item()):
         raise DivergedError(
             f"step {session.course.step + 1}: the loss or a gradient is not finite; lower parameters.learningRate"
         )
+    if 0 < rules.maximum_norm < norm.item():  # scaling by 1 would cost a pass over all gradients
+        nn.utils.clip_grads_with_norm_(learner.model.parameters(), rules.maximum_norm, norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss

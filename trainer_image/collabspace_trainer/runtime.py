@@ -6,6 +6,7 @@ import resource
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from collabspace.api.run import Execution
@@ -20,7 +21,24 @@ THREAD_VARIABLES = (
 )
 
 
-def prepare_environment(threads: int) -> None:
+def usable_threads(asked: int, cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """As many as asked for, unless the container's quota or the CPUs it is bound to are fewer; at least one."""
+    return max(1, min(asked, len(os.sched_getaffinity(0)), _quota(cgroup) or asked))
+
+
+def _quota(cgroup: Path) -> int | None:
+    """Whole CPUs that the kernel lets this container use, of either version of cgroups; None without a bound."""
+    with contextlib.suppress(OSError, ValueError):
+        if (cgroup / "cpu.max").exists():
+            quota, period = (cgroup / "cpu.max").read_text().split()
+        else:
+            quota, period = ((cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        if int(quota) > 0:  # "max" and -1 are no bound
+            return max(1, int(quota) // int(period))
+    return None
+
+
+def prepare_environment(asked: int) -> None:
     """Sets what numerical libraries read while they are imported. Raises RuntimeError when torch is there already.
 
     Without it they take every core of the host, which on a busy node costs an order of magnitude.
@@ -28,7 +46,7 @@ def prepare_environment(threads: int) -> None:
     if "torch" in sys.modules:
         raise RuntimeError("threads must be set before torch is imported")
     for name in THREAD_VARIABLES:
-        os.environ[name] = str(threads)
+        os.environ[name] = str(usable_threads(asked))
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -45,44 +63,47 @@ class Runtime:
 
 def choose(execution: Execution, gradients: bool, events: Events) -> Runtime:
     """Device and number format, each told with its reason. Methods without gradients have no use for torch or a GPU."""
-    events.decision("threads", execution.threads, "execution.threads, the CPUs that the pod asked for")
+    threads = usable_threads(execution.threads)
+    enough = threads == execution.threads
+    reason = "the CPUs that the pod asked for" if enough else f"{execution.threads}, of which there are fewer here"
+    events.decision("threads", threads, f"execution.threads, {reason}")
     if gradients:
-        return _choose_for_torch(execution, events)
+        return _choose_for_torch(execution, threads, events)
     events.decision("device", "cpu", "the method has no use for a GPU")
-    return Runtime("cpu", "Float32", execution.threads, simulated_gpu=False)
+    return Runtime("cpu", "Float32", threads, simulated_gpu=False)
 
 
-def _choose_for_torch(execution: Execution, events: Events) -> Runtime:
+def _choose_for_torch(execution: Execution, threads: int, events: Events) -> Runtime:
     """Imports torch and finds the device."""
     import torch
 
-    torch.set_num_threads(execution.threads)
+    torch.set_num_threads(threads)
     with contextlib.suppress(
         RuntimeError
     ):  # may be set once per process only; a second run in it keeps the first value
         torch.set_num_interop_threads(1)
     if execution.gpus == 0:
         events.decision("device", "cpu", "execution.gpus is 0")
-        return _cpu(execution, events, simulated_gpu=False)
+        return _cpu(threads, events, simulated_gpu=False)
     if not torch.cuda.is_available():
         events.decision("device", "cpu", f"{execution.gpus} GPU asked for, none is here: the GPU is simulated")
-        return _cpu(execution, events, simulated_gpu=True)
+        return _cpu(threads, events, simulated_gpu=True)
     events.decision("device", "cuda", f"{execution.gpus} GPU asked for and found")
     if torch.cuda.is_bf16_supported(including_emulation=False):
         events.decision("precision", "BFloat16", "this GPU computes in it; weights stay in Float32")
-        return Runtime("cuda", "BFloat16", execution.threads, simulated_gpu=False)
+        return Runtime("cuda", "BFloat16", threads, simulated_gpu=False)
     events.decision("precision", "Float32", "this GPU has no BFloat16")
-    return Runtime("cuda", "Float32", execution.threads, simulated_gpu=False)
+    return Runtime("cuda", "Float32", threads, simulated_gpu=False)
 
 
-def _cpu(execution: Execution, events: Events, simulated_gpu: bool) -> Runtime:
+def _cpu(threads: int, events: Events, simulated_gpu: bool) -> Runtime:
     """Equal runs on a CPU are equal to the bit, which checkpoints rest on; no such promise is made for GPUs."""
     import torch
 
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a debugging aid, costly
     events.decision("precision", "Float32", "CPUs are slower in BFloat16")
-    return Runtime("cpu", "Float32", execution.threads, simulated_gpu)
+    return Runtime("cpu", "Float32", threads, simulated_gpu)
 
 
 def cpu_seconds() -> float:
