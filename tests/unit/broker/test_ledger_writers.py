@@ -61,11 +61,11 @@ def test_eight_writers_at_once_make_one_unbroken_chain_for_each_dataset(schema: 
 def test_brokers_that_start_at_once_make_the_tables_once(schema: PostgresSchema) -> None:
     made: list[Ledger] = []
     together(*[lambda: made.append(Ledger(schema.url)) for _ in range(4)])
-    for ledger in made:
-        ledger.close()
     with schema.connect() as connection:
         assert connection.execute("SELECT count(*) FROM schema").fetchone() == (1,)
         assert connection.execute("SELECT count(*) FROM replicas").fetchone() == (4,)
+    for ledger in made:
+        ledger.close()
 
 
 def test_usage_and_the_end_of_a_session_said_to_two_brokers_at_once_are_on_record_once(
