@@ -81,6 +81,10 @@ def fetch(plan: Plan, broker: BrokerClient, into: Path) -> Inputs:
             training.initial_model.uid, training.initial_model.digest, folder, stored_results.of_model
         )
         model = _weights(folder, manifest)
+        if manifest.format == "Result":
+            stored_results.check_model(model)
+        if plan.purpose is Purpose.TRAINING and (model / stored_results.ADAPTER).is_file():
+            raise DataError(stored_results.NO_BASE)
         if plan.purpose is Purpose.EVALUATION:
             base = _fetch_base(model, broker, into / "base")
     return Inputs(complete(plan.document, _manifests(versions), None), versions, model, base_folder=base)
