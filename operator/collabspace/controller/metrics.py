@@ -9,6 +9,7 @@ from collabspace.api.conditions import Outcome, Reason
 REGISTRY = CollectorRegistry()
 
 TASKS = Gauge("collabspace_tasks", "CollabTasks by team and state.", ["team", "state"], registry=REGISTRY)
+SELECTIONS = Gauge("collabspace_selections", "ModelSelections by team and state.", ["team", "state"], registry=REGISTRY)
 ADMISSION_WAIT = Histogram(
     "collabspace_admission_wait_seconds",
     "From the creation of a task to the creation of its Job.",

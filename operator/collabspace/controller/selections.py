@@ -30,7 +30,7 @@ class Selections:
 
     def __init__(self, hands: Hands) -> None:
         self._hands = hands
-        self._refusals: dict[Key, tuple[Refusal, float]] = {}
+        self._refusals: dict[WorkKey, dict[str, tuple[Refusal, float]]] = {}
 
     async def reconcile(self, key: WorkKey) -> None:
         """Raises KubeError or BrokerError when one of them cannot answer; the same pass later is right then."""
@@ -38,15 +38,16 @@ class Selections:
         selection = hands.world.selections.get((key.namespace, key.name))
         if selection is None:
             hands.statuses.forget(key)
+            self._refusals.pop(key, None)
             return
-        world = self._observe(selection)
+        world = self._observe(key, selection)
         plan = decide_selection(selection, world, clock.now())
         if plan.promote is not None:
             answer = await hands.broker.promote(plan.promote)
             plan = decide_selection(selection, replace(world, answer=answer), clock.now())
         await self._execute(key, selection, plan)
 
-    def _observe(self, selection: ObservedSelection) -> SelectionWorld:
+    def _observe(self, key: WorkKey, selection: ObservedSelection) -> SelectionWorld:
         world, namespace = self._hands.world, selection.meta.namespace
         named = selection_references(selection.spec, namespace)
         own = child_names(selection.meta.name, selection.spec) if selection.spec is not None else []
@@ -57,7 +58,7 @@ class Selections:
             team=self._hands.teams.facts(namespace),
             models=sources.models(world, named | self._promoted(selection)),
             children={name: child for name in own if (child := self._child((namespace, name))) is not None},
-            refusals={name: found for name in own if (found := self._refusal((namespace, name))) is not None},
+            refusals=self._fresh_refusals(key),
             broker_read=world.broker_read,
         )
 
@@ -76,12 +77,9 @@ class Selections:
             return None
         return Child(packed.unpack(), packed.owner.uid if packed.owner is not None else "")
 
-    def _refusal(self, key: Key) -> Refusal | None:
-        refusal, until = self._refusals.get(key, (None, 0.0))
-        if refusal is not None and asyncio.get_running_loop().time() < until:
-            return refusal
-        self._refusals.pop(key, None)
-        return None
+    def _fresh_refusals(self, key: WorkKey) -> dict[str, Refusal]:
+        now = asyncio.get_running_loop().time()
+        return {name: refusal for name, (refusal, until) in self._refusals.get(key, {}).items() if now < until}
 
     async def _execute(self, key: WorkKey, selection: ObservedSelection, plan: SelectionPlan) -> None:
         hands = self._hands
@@ -112,7 +110,7 @@ class Selections:
             else:
                 words = f"the cluster refused CollabTask {name}: {error.message[:300]}"
                 until = asyncio.get_running_loop().time() + REFUSAL_SECONDS
-                self._refusals[key.namespace, name] = (Refusal(Reason.NOT_ALLOWED, words), until)
+                self._refusals.setdefault(key, {})[name] = (Refusal(Reason.NOT_ALLOWED, words), until)
                 hands.queue.add(key)
                 return
         hands.world.tasks.apply("MODIFIED", made)
