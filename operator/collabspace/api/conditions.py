@@ -109,6 +109,12 @@ class Reason(StrEnum):
         Outcome.WAITING,
         "Nothing was pushed yet: kubectl collab push DATASET PATH.",
     )
+    QUARANTINED = (
+        "Quarantined",
+        Outcome.WAITING,
+        "The model was made of data whose owner does not grant that (any more), so nobody can read it. The owner can: "
+        "kubectl collab grants add DATASET --to NAMESPACE --use Derive.",
+    )
     TEAM_NOT_READY = (
         "TeamNotReady",
         Outcome.WAITING,

@@ -7,7 +7,17 @@ from pydantic import Field
 
 from collabspace.api.conditions import Condition
 from collabspace.api.manifest import ColumnKind, DatasetFormat, TargetKind
-from collabspace.api.resource import DigestText, NamespaceName, ObjectMeta, Part, TimeText, UidText, map_list, rules
+from collabspace.api.resource import (
+    DigestText,
+    NamespaceName,
+    ObjectMeta,
+    ObjectName,
+    Part,
+    TimeText,
+    UidText,
+    map_list,
+    rules,
+)
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=128)]
 
@@ -153,6 +163,14 @@ class DatasetSpec(Part):
     )
 
 
+class VersionSource(Part):
+    """A dataset that a published model was made of."""
+
+    namespace: NamespaceName = Field(description="Its namespace.")
+    name: ObjectName = Field(description="Its name.")
+    uid: str = Field(max_length=64, description="Its uid: one made anew is another.")
+
+
 class Version(Part):
     """One immutable version."""
 
@@ -161,6 +179,12 @@ class Version(Part):
     records: int = Field(ge=0, description="Records over all splits.")
     bytes: int = Field(ge=0, description="Bytes of its files.")
     files: int = Field(ge=0, description="Number of its files.")
+    sources: list[VersionSource] = Field(
+        default=[],
+        max_length=64,
+        description="Datasets that this model was made of. Nobody can read it while one of their owners does not grant "
+        "Derive to this namespace.",
+    )
 
 
 class GrantState(StrEnum):

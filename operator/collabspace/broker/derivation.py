@@ -26,7 +26,7 @@ from collabspace.broker.refusal import Refused
 from collabspace.broker.store import Store
 from collabspace.broker.tables import access
 from collabspace.broker.versions import Versions, read_manifest
-from collabspace.client.protocol import Decision
+from collabspace.client.protocol import Decision, VersionSource, VersionSummary
 from collabspace.kube import clock
 
 WEIGHTS = ".safetensors"
@@ -119,6 +119,17 @@ class Derivations:
             return Why.QUARANTINED
         return await self.fault(source.owner, held.manifest, depth - 1)
 
+    async def told(self, summaries: Iterable[VersionSummary]) -> list[VersionSummary]:
+        """The same with their sources, for the operator. Raises Undecided."""
+        return [
+            with_sources(each, await self._sources_of(each.digest)) if each.format == DatasetFormat.MODEL else each
+            for each in summaries
+        ]
+
+    async def every(self) -> dict[str, tuple[Source, ...]]:
+        """Sources of all derived versions, by digest. Raises Undecided."""
+        return await self._journal.read(lambda ledger: ledger.read(_all_recorded))
+
     async def _sources_of(self, digest: str) -> tuple[Source, ...]:
         """From the ledger; a version's never change once it is there."""
         if digest not in self._known:
@@ -144,6 +155,17 @@ class Derivations:
                 if held is not None and held.format == "Result" and weights & {file.sha256 for file in held.files}:
                     found.append(Made(version.digest, tuple(held.parents), owner.name, owner.uid))
         return found
+
+
+def with_sources(summary: VersionSummary, sources: Iterable[Source]) -> VersionSummary:
+    named = dict.fromkeys((source.owner, source.dataset, source.dataset_uid) for source in sources)
+    told = [VersionSource(namespace=owner, name=name, uid=uid) for owner, name, uid in named]
+    return summary.model_copy(update={"sources": told})
+
+
+def source_of(derived: Entry) -> Source:
+    """What a record of a derivation is about."""
+    return Source(derived.owner or "", derived.dataset or "", derived.dataset_uid or "", derived.version or "")
 
 
 def _about(who: Entry, source: Source, manifest: Manifest) -> Entry:
@@ -198,6 +220,14 @@ def _sources(connection: Connection, made: Iterable[Made]) -> list[Source]:
         if started_from:
             waiting |= set(connection.execute(stored.distinct()).scalars()) - seen - {None}
     return sorted(found, key=lambda source: (source.owner, source.dataset, source.version))
+
+
+def _all_recorded(connection: Connection) -> dict[str, tuple[Source, ...]]:
+    columns = (access.c.purpose, access.c.owner, access.c.dataset, access.c.dataset_uid, access.c.version)
+    found: dict[str, tuple[Source, ...]] = {}
+    for digest, *source in connection.execute(select(*columns).where(access.c.event == DERIVED).distinct()):
+        found[digest] = (*found.get(digest, ()), Source(*source))
+    return found
 
 
 def _recorded(connection: Connection, digest: str) -> tuple[Source, ...]:

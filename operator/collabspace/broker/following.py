@@ -111,6 +111,7 @@ class Following:
             for held in parts.custody.storages(uid)
             for summary in await asyncio.to_thread(summaries_of, parts.store, held)
         ]
+        found = await parts.derivations.told(found)
         parts.knowledge.hold(uid, sorted(found, key=lambda summary: summary.created_time, reverse=True))
         if storage != uid:
             parts.knowledge.hold(storage, [])

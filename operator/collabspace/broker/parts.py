@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from collabspace.api.run import CheckpointReference
 from collabspace.broker.aliases import Aliases
 from collabspace.broker.custody import Custody, all_checkpoints, all_owners
-from collabspace.broker.derivation import Derivations
+from collabspace.broker.derivation import Derivations, with_sources
 from collabspace.broker.feed import Knowledge
 from collabspace.broker.gate import Gate
 from collabspace.broker.identity import Trainers
@@ -63,6 +63,10 @@ class Parts:
             await asyncio.to_thread(self.store.discard_partial)
         await asyncio.to_thread(self.scratch.mkdir, parents=True, exist_ok=True)
         versions = await asyncio.to_thread(list_versions, self.store)
+        derived = await self.derivations.every()
+        versions = {
+            uid: [with_sources(each, derived.get(each.digest, ())) for each in found] for uid, found in versions.items()
+        }
         counters = await asyncio.to_thread(self.ledger.counters)
         attempts = await asyncio.to_thread(self.ledger.attempts)
         rows = await asyncio.to_thread(all_checkpoints, self.ledger)

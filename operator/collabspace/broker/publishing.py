@@ -18,6 +18,7 @@ from collabspace.api.manifest import Manifest
 from collabspace.broker import checkpoints
 from collabspace.broker.access import Why
 from collabspace.broker.custody import Owner, OwnerKind
+from collabspace.broker.derivation import source_of, with_sources
 from collabspace.broker.entries import PUBLISHED, SAVED
 from collabspace.broker.feed import summarise
 from collabspace.broker.gate import invalid, read_body, whole_number
@@ -127,9 +128,10 @@ class Committer:
             await self._check(upload)
         right = await confirm()
         await parts.custody.remember(right.owner)
+        derived = [] if there else await self._derived(upload, right)
         if not there:
-            for derived in await self._derived(upload, right):
-                await parts.journal.record(derived)
+            for record in derived:
+                await parts.journal.record(record)
             await parts.journal.record(
                 right.entry.but(
                     event=SAVED if upload.target.kind == "Checkpoint" else PUBLISHED,
@@ -147,7 +149,8 @@ class Committer:
         committed = Committed(digest=upload.digest, records=manifest.records, bytes=manifest.size, created=created)
         if upload.target.kind == "Dataset":
             if created:
-                parts.knowledge.publish(owner, summarise(manifest, clock.rfc3339(clock.now())))
+                summary = summarise(manifest, clock.rfc3339(clock.now()))
+                parts.knowledge.publish(owner, with_sources(summary, map(source_of, derived)))
             await parts.journal.tell(owner)
             return committed
         self._fence(upload)

@@ -107,6 +107,14 @@ class Committed(Frozen):
     created: bool = Field(description="False when this very version was there already.")
 
 
+class VersionSource(Frozen):
+    """A dataset that a published model was made of."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
 class VersionSummary(Frozen):
     digest: Digest
     created_time: str = Field(alias="createdTime")
@@ -115,6 +123,7 @@ class VersionSummary(Frozen):
     bytes: int
     files: int
     labels: list[str] = []
+    sources: list[VersionSource] = []
 
 
 class Checkpoint(Frozen):

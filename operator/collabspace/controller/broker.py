@@ -12,7 +12,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from collabspace.api import names, timestamp
-from collabspace.api.dataset import DatasetUsage, Version
+from collabspace.api.dataset import DatasetUsage, Version, VersionSource
 from collabspace.api.resource import ObjectMeta
 from collabspace.client.protocol import AliasChange, AliasState, AttemptFeed, DatasetFeed, Feed, Refusal, Usage
 from collabspace.controller.metrics import BROKER_CONNECTED
@@ -35,6 +35,7 @@ ALIAS_MOVED = "AliasMoved"
 UNDECIDED = frozenset({401, 403, 408, 429})
 TOKEN_SECONDS = 600
 MAX_FEED_BYTES = 256 << 20
+MAX_SOURCES = 64
 MAX_UNSENT = 10_000
 log = logging.getLogger(__name__)
 
@@ -240,6 +241,7 @@ def _dataset(feed: DatasetFeed) -> DatasetRecord:
             records=each.records,
             bytes=each.bytes,
             files=each.files,
+            sources=[VersionSource(namespace=s.namespace, name=s.name, uid=s.uid) for s in each.sources[:MAX_SOURCES]],
         )
         for each in feed.versions
     )

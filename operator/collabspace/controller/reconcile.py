@@ -11,7 +11,7 @@ from collabspace.controller.queue import WorkKey
 from collabspace.controller.selections import Selections
 from collabspace.controller.tasks import Hands, Tasks
 from collabspace.controller.world import ADMISSION, DATASET, DRAIN, SELECTION, TASK, TEAM
-from collabspace.core.dataset import decide_dataset
+from collabspace.core.dataset import decide_dataset, sources_of
 from collabspace.kube import clock
 from collabspace.kube.client import KubeError
 
@@ -74,7 +74,8 @@ class Reconciler:
         if found is None:
             hands.statuses.forget(key)
             return
-        plan = decide_dataset(found, hands.world.record(found), hands.world.namespace_uids, clock.now())
+        sources = sources_of(found, hands.world.record(found), hands.world.datasets.get)
+        plan = decide_dataset(found, hands.world.record(found), hands.world.namespace_uids, clock.now(), sources)
         await hands.statuses.execute(key, found, plan, hands.world.datasets)
 
     async def _team(self, key: WorkKey) -> None:

@@ -1,20 +1,35 @@
 """What is to be done about one SharedDataset: tell its versions, the state of its grants and how it was used."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from collabspace.api.conditions import DATASET_CONDITIONS, ConditionType, Reason
-from collabspace.api.dataset import DatasetStatus, GrantState, GrantStatus
+from collabspace.api.dataset import DatasetStatus, GrantState, GrantStatus, VersionSource
 from collabspace.core import grants, status
-from collabspace.core.observed import DatasetRecord, ObservedDataset
+from collabspace.core.observed import DatasetRecord, Key, ObservedDataset
 from collabspace.core.plan import Plan
 from collabspace.core.status import Judged
 
 DatasetPlan = Plan[DatasetStatus]
+Sources = tuple[tuple[VersionSource, ObservedDataset | None], ...]
+# Others' grants change without a word to this object; the broker asks at each access anyway.
+SOURCES_SECONDS = 15.0
+
+
+def sources_of(
+    dataset: ObservedDataset, record: DatasetRecord | None, find: Callable[[Key], ObservedDataset | None]
+) -> Sources:
+    """What the current version was made of, each with the dataset of that name as it is now."""
+    newest = record.versions[:1] if record is not None else dataset.status.versions[:1]
+    return tuple((each, find((each.namespace, each.name))) for version in newest for each in version.sources)
 
 
 def decide_dataset(
-    dataset: ObservedDataset, record: DatasetRecord | None, namespaces: Mapping[str, str], now: dt.datetime
+    dataset: ObservedDataset,
+    record: DatasetRecord | None,
+    namespaces: Mapping[str, str],
+    now: dt.datetime,
+    sources: Sources = (),
 ) -> DatasetPlan:
     """The plan for a dataset. `record` is None while the broker's feed was never read: then what stood, stands."""
     if dataset.meta.deletion_timestamp is not None:
@@ -44,9 +59,13 @@ def decide_dataset(
             }
         )
     judged = _judge(record is not None, bool(after.versions))
+    withdrawn = grants.withdrawn(sources, dataset.meta.namespace, namespaces, now)
+    if withdrawn and after.versions:
+        judged |= {ConditionType.READY: Judged("False", Reason.QUARANTINED, withdrawn)}
     after = after.model_copy(update={"conditions": _conditions(before, judged, generation, now)})
     end = grants.next_end(given, now)
-    return _plan(before, after, (end - now).total_seconds() if end is not None else None)
+    seconds = [(end - now).total_seconds()] if end is not None else []
+    return _plan(before, after, min([*seconds, *([SOURCES_SECONDS] if sources else [])], default=None))
 
 
 def _judge(known: bool, available: bool) -> dict[ConditionType, Judged]:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from collabspace.api import timestamp
-from collabspace.api.conditions import Reason
-from collabspace.api.dataset import Grant, GrantState, Use
+from collabspace.api.conditions import ConditionType, Reason
+from collabspace.api.dataset import Grant, GrantState, Use, VersionSource
 from collabspace.api.manifest import DatasetFormat
 from collabspace.api.run import InitialModel, Role, RunDataset, RunResult
 from collabspace.api.task import ModelKind, TaskSpec
 from collabspace.core import models as own
 from collabspace.core import status
-from collabspace.core.observed import NO_MODELS, Dataset, Key, Models
+from collabspace.core.observed import NO_MODELS, Dataset, Key, Models, ObservedDataset
 
 USE = {Role.TRAIN: Use.TRAIN, Role.EVALUATE: Use.EVALUATE}
 # Under this name the version of the weights stands among the pinned ones; no dataset can have it.
@@ -90,6 +90,27 @@ def end_of(grant: Grant) -> dt.datetime | None:
 def next_end(grants: Iterable[Grant], now: dt.datetime) -> dt.datetime | None:
     """The next moment at which one of the grants ends."""
     return min((end for end in map(end_of, grants) if end is not None and end > now), default=None)
+
+
+def withdrawn(
+    sources: Iterable[tuple[VersionSource, ObservedDataset | None]],
+    home: str,
+    namespaces: Mapping[str, str],
+    now: dt.datetime,
+) -> str:
+    """Of which sources `home` may not derive now, in words; empty: of none. Each comes with the dataset as it is."""
+    found = []
+    for source, dataset in sources:
+        if source.namespace == home:
+            continue
+        spec = dataset.spec if dataset is not None and dataset.meta.uid == source.uid else None
+        given = spec.grants if spec is not None else []
+        ours = [grant for grant in given if grant.namespace == home and Use.DERIVE in grant.uses]
+        if not any(state(grant, namespaces, now) is GrantState.ACTIVE for grant in ours):
+            remedy = f"kubectl collab grants add {source.name} -n {source.namespace} --to {home} --use Derive"
+            words = f"made of {source.namespace}/{source.name}, which is not granted to {home} for Derive"
+            found.append(f"{words}; its owner can do it: {remedy}")
+    return "; ".join(found[:4])
 
 
 def authorize(
@@ -234,6 +255,10 @@ def _version(wanted: _Input, label: str, dataset: Dataset, expires: dt.datetime 
     if not dataset.versions:
         return _Answer(Reason.DATASET_NOT_READY, f"{label} has no version yet", uid, expires=expires)
     known = [version.digest for version in dataset.versions]
+    ready = status.find(ConditionType.READY, dataset.object.status.conditions)
+    if ready is not None and ready.reason == Reason.QUARANTINED and wanted.digest in (None, known[0]):
+        # The sources are no business of whoever was granted the model.
+        return _Answer(Reason.DATASET_NOT_READY, f"{label} is quarantined: its owner knows why", uid, expires=expires)
     if wanted.digest is None or wanted.digest in known:
         return _Answer(Reason.GRANTED, uid=uid, digest=wanted.digest or known[0], expires=expires)
     return _Answer(

@@ -83,6 +83,11 @@ async def test_a_model_is_published_with_every_owners_leave_and_its_parents_are_
     (derived,) = broker.rows("event = 'Derived' AND owner = ?", published.owner)
     assert (derived["dataset"], derived["version"], derived["purpose"]) == ("notes", published.digest, model.digest)
     assert (derived["task"], derived["claimed_by"], derived["chain"]) == ("ner", "lin", published.uid)
+    with broker.client(await world.token(names.SYSTEM_NAMESPACE, names.OPERATOR_ACCOUNT)) as client:
+        feed = await asyncio.to_thread(client.feed, "", 0)
+    (told,) = [each for each in feed.datasets if each.uid == model.uid]
+    (source,) = told.versions[0].sources
+    assert (source.namespace, source.name, source.uid) == (published.owner, "notes", published.uid)
 
 
 async def test_weights_of_ones_own_data_and_weights_from_elsewhere_need_nobodys_leave(

@@ -34,6 +34,8 @@ WITHOUT_ADVICE = {
     "Verified",
     "Healthy",
     "NoVersion",
+    # Of datasets alone.
+    "Quarantined",
     # Of selections alone: `why` says for these which tasks to look at.
     "Comparing",
     "Promoting",

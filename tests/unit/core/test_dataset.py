@@ -1,11 +1,13 @@
 """What is told about a SharedDataset."""
 
+from typing import Any
+
 import pytest
 from core_facts import NOW, OTHER, OWN, UIDS, at, grant, meta, observed_dataset, text, version
 
-from collabspace.api.dataset import DatasetSpec, DatasetStatus, DatasetUsage
-from collabspace.core.dataset import decide_dataset
-from collabspace.core.observed import DatasetRecord, observe
+from collabspace.api.dataset import DatasetSpec, DatasetStatus, DatasetUsage, Version, VersionSource
+from collabspace.core.dataset import decide_dataset, sources_of
+from collabspace.core.observed import DatasetRecord, ObservedDataset, observe
 
 RECORD = DatasetRecord((version("four"), version("three"), version("two"), version("one")), DatasetUsage(reads=3))
 
@@ -64,3 +66,47 @@ def test_a_spec_that_cannot_be_read_is_named(spec: object) -> None:
     again = observe({"metadata": meta("d", OWN), "spec": spec}, DatasetSpec, DatasetStatus)
     assert status is not None
     assert decide_dataset(type(again)(again.meta, None, again.problem, status), RECORD, UIDS, at(5)).status is None
+
+
+def made_of(namespace: str = OTHER, uid: str = "uid-notes") -> Version:
+    return version("four").model_copy(update={"sources": [VersionSource(namespace=namespace, name="notes", uid=uid)]})
+
+
+def source(*uses: str, **changes: Any) -> ObservedDataset:
+    """The dataset `notes` of the other team, with a grant to this one."""
+    grants = [grant(OWN, uses=uses, **changes)] if uses else []
+    raw = {"metadata": meta("notes", OTHER), "spec": {"format": "TokenClassification", "grants": grants}}
+    raw["metadata"]["uid"] = "uid-notes"
+    return observe(raw, DatasetSpec, DatasetStatus)
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (source("Train", "Derive"), "VersionAvailable"),
+        (source("Derive", notAfter=text(at(60))), "VersionAvailable"),
+        (source("Train"), "Quarantined"),
+        (source(), "Quarantined"),
+        (source("Derive", notAfter=text(at(-1))), "Quarantined"),
+        (None, "Quarantined"),
+    ],
+)
+def test_a_model_is_quarantined_while_an_owner_of_its_data_does_not_grant_that(
+    found: ObservedDataset | None, reason: str
+) -> None:
+    record = DatasetRecord((made_of(),), DatasetUsage())
+    sources = sources_of(observed_dataset(), record, {(OTHER, "notes"): found}.get)
+    plan = decide_dataset(observed_dataset(), record, UIDS, NOW, sources)
+    assert plan.status is not None
+    (ready,) = [each for each in plan.status.conditions if each.type == "Ready"]
+    assert (ready.status, ready.reason) == ("True" if reason == "VersionAvailable" else "False", reason)
+    assert plan.requeue_after == 15, "others' grants are looked at again"
+    if reason == "Quarantined":
+        assert f"grants add notes -n {OTHER} --to {OWN} --use Derive" in ready.message
+
+
+def test_data_made_anew_under_the_name_are_others_and_ones_own_need_no_grant() -> None:
+    for made, expected in ((made_of(uid="uid-before"), "Quarantined"), (made_of(OWN), "VersionAvailable")):
+        record = DatasetRecord((made,), DatasetUsage())
+        sources = sources_of(observed_dataset(), record, {(OTHER, "notes"): source("Derive")}.get)
+        assert read(decide_dataset(observed_dataset(), record, UIDS, NOW, sources).status, "Ready")[1] == expected

@@ -1,6 +1,7 @@
 """Who may use what, and what is told to whom."""
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ from core_facts import NOW, OTHER, OWN, UIDS, at, dataset, digest, grant, refere
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collabspace.api.dataset import Grant
+from collabspace.api.conditions import Condition
+from collabspace.api.dataset import DatasetStatus, Grant
 from collabspace.api.manifest import DatasetFormat
 from collabspace.api.run import Role
 from collabspace.core.grants import Authorization, authorize, misfits, next_end, state
@@ -175,3 +177,13 @@ def test_access_never_outlives_or_exceeds_the_grant(seconds: int, uses: set[str]
     given_grant = grant(to, tuple(uses), notAfter=text(at(seconds)), namespaceUID=uid)
     allowed = judge(dataset("hospital-d", grants=[given_grant]), datasets=[reference("hospital-d")])
     assert (allowed.reason == "Granted") == (seconds > 0 and "Train" in uses and to == OWN and uid == "uid-a")
+
+
+def test_a_quarantined_version_is_waited_for_and_its_sources_are_not_told() -> None:
+    verdict = Condition(
+        type="Ready", status="False", reason="Quarantined", message="made of x/y", last_transition_time=text(NOW)
+    )
+    found = dataset(OTHER, grants=[grant()])
+    held = replace(found, object=replace(found.object, status=DatasetStatus(conditions=[verdict])))
+    waiting = judge(held)
+    assert waiting.reason == "DatasetNotReady" and "quarantined" in waiting.message and "x/y" not in waiting.message
