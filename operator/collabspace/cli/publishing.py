@@ -39,12 +39,14 @@ class Found:
 
 @dataclass(frozen=True)
 class Wish:
-    """`spec` of a dataset to make when there is none; None: it must be there. `parents` are digests that it is of."""
+    """`spec` of a dataset to make when there is none; None: it must be there. `parents` are digests that it is of;
+    `called`: what is pushed, where its path says nothing to a person."""
 
     spec: dict[str, Any] | None
     tags: TagScheme
     dry_run: bool
     parents: tuple[str, ...] = ()
+    called: str = ""
 
 
 def push(where: Where, dataset: str, path: Path, wish: Wish) -> None:
@@ -131,8 +133,9 @@ def _prepare(path: Path, folder: Path, found: Found, wish: Wish) -> Prepared:
             click.echo(str(problem), err=True)
         count = len(error.problems) + error.more
         more = f" ({error.more} not shown)" if error.more else ""
-        what = f"{path} was not published: {count} problem{'s' if count > 1 else ''}{more}"
-        raise CommandError(what, "Correct and push again; nothing was sent.") from error
+        what = f"{wish.called or path} was not published: {count} problem{'s' if count > 1 else ''}{more}"
+        remedy = "Format Model holds encoders with their tokenizer" if wish.called else "Correct and push again"
+        raise CommandError(what, f"{remedy}; nothing was sent.") from error
     except OSError as error:
         raise CommandError(
             f"{error.filename or path} cannot be read: {error.strerror}", "Check the path and its rights."

@@ -65,7 +65,9 @@ def publish(where: Where, wanted: tuple[str | None, str], dataset: str) -> None:
                 lambda path: path.startswith(MODEL),
             )
         spec = {"format": DatasetFormat.MODEL.value, "description": f"Model of {model.name}, result {model.digest}"}
-        wish = publishing.Wish(spec, "iob2", dry_run=False, parents=(model.digest, *result.parents))
+        wish = publishing.Wish(
+            spec, "iob2", dry_run=False, parents=(model.digest, *result.parents), called=f"the model of {model.name}"
+        )
         publishing.push(where, dataset, Path(scratch, MODEL), wish)
 
 

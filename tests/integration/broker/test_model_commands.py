@@ -83,6 +83,11 @@ async def test_a_person_promotes_sets_back_pulls_and_publishes(
         assert sorted(path.name for path in into.iterdir()) == ["DONE", "manifest.json", "metrics.json", "model"]
     missing = await shell.collab("pull", "model", "nothing", str(tmp_path / "none"))
     assert missing.exit_code == 1 and "Aliases: production" in missing.stderr
+    _, table = await stored(world, broker, published, tmp_path, "table", files=REST | {"model/model.json": b"{}"})
+    await ended(world, team, "table", table.digest)
+    refused = await shell.collab("publish-model", "table", "--as", "table")
+    assert refused.exit_code == 1 and "error: the model of table was not published: " in refused.stderr
+    assert "tokenizer" in refused.stderr and str(tmp_path.parent) not in refused.stderr
     shared = (await shell.did("publish-model", "production", "--as", "base")).stdout
     assert (
         f"shareddataset.{names.GROUP}/base created" in shared and f"shareddataset.{names.GROUP}/base pushed" in shared

@@ -171,6 +171,8 @@ async def test_list_get_why_and_compare_know_selections(
     assert document["winner"]["resultDigest"] == DIGEST and document["leaderboard"][0]["rank"] == 1
     drawn = chief.on_terminal("compare", "sentiment", "-n", lab, columns=160)
     assert "███████" in drawn
+    live = chief.on_terminal("get", "selection/sentiment", "-n", lab, "-w", columns=160)
+    assert "OutOfMemory" in live and "Winner: linear" in live
 
 
 async def test_where_a_task_has_the_name_too_the_task_is_meant_unless_said(
