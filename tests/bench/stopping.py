@@ -61,6 +61,7 @@ def main() -> int:
         stage = Stage("stopping", Path(folder), lambda _: None)
         try:
             stage.open()
+            stage.watch_anew()
             found = sorted(one_try(stage, number) for number in range(tries))
         finally:
             stage.close()

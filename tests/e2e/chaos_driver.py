@@ -83,7 +83,6 @@ class Stage:
         self.collab("push", "table", str(table), *made, "-n", OWNER)
         for team in TEAMS:
             self.collab("grants", "add", "table", "--to", team, "--use", "Train", "--use", "Evaluate", "-n", OWNER)
-        self.observer = Observer(self.kubectl, self.cluster.state, dict.fromkeys(TEAMS, QUOTA))
 
     def close(self) -> None:
         if hasattr(self, "observer"):
@@ -92,6 +91,7 @@ class Stage:
 
     def play(self, plan: Plan) -> Outcome:
         """One run; the stage may be used for others before and after."""
+        self.watch_anew()
         dice = random.Random(plan.seed)
         tasks = self._submit(plan)
         doomed = dice.sample(tasks[1:], plan.deletions)
@@ -121,6 +121,13 @@ class Stage:
             seconds,
             list(self.observer.violations()),
         )
+
+    def watch_anew(self) -> None:
+        """An observer for one run: the API server ends every watch after half an hour at the
+        earliest, an hour at most."""
+        if hasattr(self, "observer"):
+            self.observer.close()
+        self.observer = Observer(self.kubectl, self.cluster.state, dict.fromkeys(TEAMS, QUOTA))
 
     def _submit(self, plan: Plan) -> list[tuple[str, str]]:
         """The first of the tasks has a parameter that no trainer takes: it must end badly, once."""

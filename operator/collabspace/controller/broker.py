@@ -221,12 +221,16 @@ class Broker:
             async with session.request(
                 method, self._url + path, data=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
-                raw = await response.content.read(MAX_FEED_BYTES)
+                raw = bytearray()
+                async for chunk in response.content.iter_any():
+                    raw += chunk
+                    if len(raw) > MAX_FEED_BYTES:
+                        raise BrokerError(f"answered more than {MAX_FEED_BYTES} bytes")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise BrokerError(f"unreachable ({type(error).__name__})") from error
         if response.status == 401:
             self._tokens.forget()
-        return response.status, raw
+        return response.status, bytes(raw)
 
 
 def _words(error: Exception) -> str:
