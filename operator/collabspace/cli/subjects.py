@@ -51,7 +51,7 @@ def _is_selection(where: Where, kind: str | None, name: str) -> bool:
     if is_there(where, names.MODEL_SELECTIONS, name):
         return True
     namespace = run(where, _namespace)
-    what = f"neither a collabtask nor a modelselection {name} found in namespace {namespace}"
+    what = f"collabtask {name} not found in namespace {namespace}, nor a modelselection of that name"
     both = f"{command(f'list -n {namespace}')}, {command(f'list --selections -n {namespace}')}"
     raise CommandError(what, f"See what is there: {both}.")
 

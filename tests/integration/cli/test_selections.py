@@ -184,7 +184,7 @@ async def test_where_a_task_has_the_name_too_the_task_is_meant_unless_said(
     assert "GrantMissing" in (await chief.did("get", "sentiment", "-n", lab)).stdout
     assert "2 candidates" in (await chief.did("get", "selection/sentiment", "-n", lab)).stdout
     missing = await chief.collab("get", "nothing", "-n", lab)
-    assert missing.exit_code == 1 and "neither a collabtask nor a modelselection nothing" in missing.stderr
+    assert missing.exit_code == 1 and "nor a modelselection of that name" in missing.stderr
 
 
 @pytest.mark.parametrize(
