@@ -43,7 +43,6 @@ async def instants(selections: Selections, process: Replica, count: int, window:
         for number in numbers:
             await selections.make(name=f"s{number}", candidates=ONE, promotion={"alias": f"best-{number}"})
         for number in numbers:
-            await selections.task(f"s{number}-linear", "Starting")
             await selections.score(f"s{number}-linear", "0.9")
             await asyncio.sleep(random.uniform(0, window))
             await asyncio.to_thread(process.stop, signal.SIGKILL)
