@@ -35,9 +35,7 @@ def equal_pair(generator: np.random.Generator, runs: int, noise: float) -> Outco
     """Two candidates as good as each other; records are easy or hard for both, training makes each run differ."""
     easiness = 1 + generator.normal(0, 1.5, 100)
     candidates = {
-        name: [
-            right(generator.logistic(size=100) < easiness + generator.normal(0, noise)) for _ in range(runs)
-        ]
+        name: [right(generator.logistic(size=100) < easiness + generator.normal(0, noise)) for _ in range(runs)]
         for name in ("one", "other")
     }
     return compare(candidates, np.arange(100) // 2, accuracy, True, 400)

@@ -137,9 +137,7 @@ def refusal(model: Path, data: Path, scratch: Path) -> str:
     from collabspace_trainer.errors import DataError
 
     file = scratch / "run.json"
-    file.write_text(
-        json.dumps(document("Tabular", "Evaluation", [{"name": "a", "role": "Evaluate"}], initialModel={}))
-    )
+    file.write_text(json.dumps(document("Tabular", "Evaluation", [{"name": "a", "role": "Evaluate"}], initialModel={})))
     plan = spec.plan(spec.from_file(file))
     target = TargetColumn(column="outcome", kind=TargetKind.CLASS)
     with pytest.raises((DataError, FormatError)) as caught:

@@ -91,9 +91,7 @@ def train(  # noqa: PLR0913 the options of the command
 @click.option("--target", metavar="COLUMN:KIND", help="Target of raw tables; KIND is Class or Number.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Result folder, missing or empty.")
 @click.pass_obj
-def evaluate(
-    stop: Stop, model: Path, data: tuple[str, ...], base: Path | None, target: str | None, out: Path
-) -> None:
+def evaluate(stop: Stop, model: Path, data: tuple[str, ...], base: Path | None, target: str | None, out: Path) -> None:
     """Measure a stored model on other data, without a cluster: `train` with method Evaluation, in short."""
     from collabspace.api.run import RunDocument
     from collabspace_trainer import spec, stored

@@ -94,9 +94,7 @@ def _fetch_results(results: Sequence[RunResult], broker: BrokerClient, into: Pat
     folders = {}
     for result in results:
         folders[result.name] = into / result.name
-        manifest = broker.fetch_version(
-            result.uid, result.digest, folders[result.name], stored_results.of_comparison
-        )
+        manifest = broker.fetch_version(result.uid, result.digest, folders[result.name], stored_results.of_comparison)
         if manifest.format != "Result":
             raise DataError(f"training.results {result.name}: format is {manifest.format}, stored results are compared")
     return folders

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse, special  # type: ignore[import-untyped]
+from scipy import sparse, special
 
 from collabspace_trainer.evaluation.bootstrap import SEED
 from collabspace_trainer.pulse import beat, each
@@ -89,9 +89,7 @@ def compare(
     drawn = _draw(runs, figure, draws)
     ends = np.cumsum([len(part) for part in candidates.values()])[:-1]
     generator = np.random.default_rng(SEED + 1)
-    spread = {
-        name: _over_runs(part, generator) for name, part in zip(candidates, np.split(drawn, ends), strict=True)
-    }
+    spread = {name: _over_runs(part, generator) for name, part in zip(candidates, np.split(drawn, ends), strict=True)}
     own = dict(zip(candidates, np.split(observed, ends), strict=True))
     sign = 1.0 if maximize else -1.0
     best = max(own, key=lambda name: sign * float(own[name].mean()))

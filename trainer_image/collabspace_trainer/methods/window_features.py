@@ -159,7 +159,7 @@ def _vocabulary(sentences: Sequence[TaggedSentence]) -> list[str]:
 
 def _matrix(sentences: Sequence[TaggedSentence], number: dict[str, int]) -> Any:
     """[words of all sentences, features], sparse, of ones."""
-    from scipy import sparse  # type: ignore[import-untyped]
+    from scipy import sparse
 
     columns: list[int] = []
     ends = [0]
