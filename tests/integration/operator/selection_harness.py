@@ -55,6 +55,8 @@ class Selections:
         made = await self.task(name)
         uid, stored = made["metadata"]["uid"], digest(f"{self.team}/{name}/{made['metadata']['uid']}")
         self.broker.tasks[self.team, name] = uid
+        # Not before the Job is there: an attempt that the broker knows of is never started again.
+        await self.teams.pod(self.team, name)
         if code == 0:
             self.broker.committed(uid, stored)
         await self.teams.end_pod(
