@@ -18,7 +18,7 @@ from collabspace.client.errors import AccessRefused, BrokerUnavailable
 from collabspace.kube import clock
 
 # Five seconds are promised; a shared machine gets more before a test fails.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @dataclass
