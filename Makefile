@@ -8,7 +8,7 @@ DATA ?=
 BASE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup binaries radosgw demo down test compute-lane cluster-lane lint types layers generate check-generated unit integration trainer e2e bench clean
+.PHONY: help setup binaries radosgw demo down test compute-lane broker-lane cluster-lane lint types layers generate check-generated unit integration trainer e2e bench clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,14 +35,17 @@ down: setup ## Stop the demo's cluster and remove its state
 	@$(BIN)/collabspace local down --wipe
 
 test: lint types layers check-generated binaries radosgw ## All checks and all tests but benchmarks
-	@# Two lanes of about the same length side by side: one mostly computes, the other mostly waits.
-	@$(MAKE) --no-print-directory --jobs=2 compute-lane cluster-lane
+	@# Three lanes of about the same length side by side: one computes, the others mostly wait.
+	@$(MAKE) --no-print-directory --jobs=3 compute-lane broker-lane cluster-lane
 
 compute-lane:
-	$(BIN)/pytest tests/unit tests/contract tests/trainer $(addprefix tests/integration/,api cli local node store) | sed -u 's/^/[compute] /'
+	$(BIN)/pytest tests/unit tests/contract tests/trainer | sed -u 's/^/[compute] /'
+
+broker-lane:
+	$(BIN)/pytest $(addprefix tests/integration/,broker store cli) | sed -u 's/^/[broker] /'
 
 cluster-lane:
-	$(BIN)/pytest $(addprefix tests/integration/,broker operator) tests/e2e | sed -u 's/^/[cluster] /'
+	$(BIN)/pytest $(addprefix tests/integration/,operator api local node) tests/e2e | sed -u 's/^/[cluster] /'
 
 lint: setup ## Style
 	$(BIN)/ruff check .
