@@ -101,10 +101,11 @@ class TaskSpec(Part):
     """What is asked for. Frozen once accepted, but for priority, suspend and the deadlines."""
 
     task: Annotated[str, Field(min_length=1, max_length=64)] = Field(
-        description="What is learned: TokenClassification or Tabular in this release (`kubectl collab submit --help`)."
+        description="What is learned: TokenClassification, TextClassification or Tabular."
     )
     method: Annotated[str, Field(min_length=1, max_length=64)] = Field(
-        description="How: FullFineTuning for TokenClassification; NeuralNetwork or LogisticRegression for Tabular."
+        description="How, for example FullFineTuning, LoRA or LogisticRegression: docs/reference/catalogue.md lists the "
+        "methods of each task, `kubectl collab submit --help` as well."
     )
     datasets: list[TaskDataset] = Field(
         min_length=1,
