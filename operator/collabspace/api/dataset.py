@@ -137,7 +137,8 @@ class DatasetSpec(Part):
 
     description: str = Field(default="", max_length=4096, description="What the data is.")
     format: DatasetFormat = Field(
-        description="TokenClassification, TextClassification, Tabular or Model in this release; layouts: docs/concepts/formats.md."
+        description="TokenClassification, TextClassification, Tabular or Model in this release; "
+        "layouts: docs/concepts/formats.md."
     )
     source: Source = Field(default=Source(), description="Where the data comes from.")
     splits: Splits = Field(default=Splits(), description="How records are divided; frozen with the first version.")

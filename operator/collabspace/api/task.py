@@ -104,8 +104,8 @@ class TaskSpec(Part):
         description="What is learned: TokenClassification, TextClassification or Tabular."
     )
     method: Annotated[str, Field(min_length=1, max_length=64)] = Field(
-        description="How, for example FullFineTuning, LoRA or LogisticRegression: docs/reference/catalogue.md lists the "
-        "methods of each task, `kubectl collab submit --help` as well."
+        description="How, for example FullFineTuning, LoRA or LogisticRegression; docs/reference/catalogue.md and "
+        "`kubectl collab submit --help` list the methods of each task."
     )
     datasets: list[TaskDataset] = Field(
         min_length=1,
