@@ -13,7 +13,7 @@ from collabspace.broker.access import Why
 from collabspace.broker.gate import invalid, read_body
 from collabspace.broker.identity import AccessDenied, entry_of
 from collabspace.broker.ledger import OPENED, AttemptRow
-from collabspace.broker.own_results import serves_people
+from collabspace.broker.own_results import serves_others
 from collabspace.broker.parts import Parts
 from collabspace.broker.reading import send_file, withhold
 from collabspace.broker.refusal import Refused
@@ -111,7 +111,7 @@ class ResultRoutes:
                 raise AccessDenied(Why.NOT_FOUND, record)
 
         session = parts.sessions.open(caller, held, record, confirm, started)
-        withhold(session, serves_people)
+        withhold(session, serves_others)
         return session
 
     def _newest(self, task_uid: str) -> str | None:

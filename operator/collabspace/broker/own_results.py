@@ -2,7 +2,8 @@
 
 A result is read by the trainer whose run document pins it and whose task's spec names it, and by people of the team.
 Figures per record are the raw material of comparisons: they go to a task of method Comparison alone, which returns
-numbers, and such a task gets nothing else.
+numbers, and such a task gets nothing else. Predictions per record hold the labels that owners gave, of data that nobody
+was granted to see: they go to nobody.
 """
 
 from dataclasses import dataclass
@@ -25,17 +26,12 @@ RESULT_OF = "result of "
 COMPARED = frozenset({"metrics.json", "run.json", "DONE"})
 
 
-def serves_people(path: str) -> bool:
-    """Whether people of the team may have this file of a result."""
-    return not path.startswith(COUNTS)
-
-
 def serves_comparison(path: str) -> bool:
     return path.startswith(COUNTS) or path in COMPARED
 
 
-def serves_training(path: str) -> bool:
-    """Of the result that a task starts from or evaluates: the model and what describes it."""
+def serves_others(path: str) -> bool:
+    """To people of the team, and to a task that starts from it or evaluates it: the model and what describes it."""
     return not path.startswith((COUNTS, PREDICTIONS))
 
 

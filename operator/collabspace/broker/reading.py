@@ -25,8 +25,7 @@ from collabspace.broker.own_results import (
     OwnResults,
     Wish,
     serves_comparison,
-    serves_people,
-    serves_training,
+    serves_others,
     wished_by,
     wished_by_person,
 )
@@ -111,10 +110,7 @@ class Reading:
 
     async def _result(self, caller: Caller, wish: Wish, who: Entry) -> Leave:
         uid, digest = await self._results.find(wish, who)
-        if caller.account == names.READER_ACCOUNT:
-            serves = serves_people
-        else:
-            serves = serves_comparison if wish.compared else serves_training
+        serves = serves_comparison if wish.compared else serves_others
         record = _own(who.but(purpose=f"{RESULT_OF}{wish.kind} {wish.name}"), digest)
         return Leave(uid, record, Shelf.RESULT, digest, serves)
 

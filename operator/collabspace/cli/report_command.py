@@ -13,7 +13,10 @@ from collabspace.cli.parameters import NameType
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Form of the output.")
 @cluster_options()
 def report(where: Where, task: str, file_name: str | None, output: str) -> None:
-    """Show what finished TASK measured: entities or classes, unseen ones, each owner's figures and losses."""
+    """Show what finished TASK measured: entities or classes, unseen ones, each owner's figures and losses.
+
+    Nothing is shown per record: counts and predictions of single records stay with the broker.
+    """
     from collabspace.cli import results
 
     results.show(where, task, file_name, output)

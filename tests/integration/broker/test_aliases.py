@@ -178,7 +178,7 @@ async def test_a_task_gets_no_result_that_its_spec_does_not_name(
         assert not (tmp_path / task).exists(), task
 
 
-async def test_people_get_a_model_by_task_and_by_alias_and_never_counts_per_record(
+async def test_people_get_a_model_by_task_and_by_alias_and_nothing_per_record(
     world: World, broker: BrokerProcess, published: Published, tmp_path: Path
 ) -> None:
     _, result = await stored(world, broker, published, tmp_path)
@@ -188,11 +188,12 @@ async def test_people_get_a_model_by_task_and_by_alias_and_never_counts_per_reco
         for kind, name in ((ModelKind.COLLAB_TASK, "ner"), (ModelKind.ALIAS, ALIAS)):
             into = tmp_path / kind
             manifest = await asyncio.to_thread(client.fetch_result, published.owner, kind, name, into)
-            assert manifest.digest == result.digest and not (into / "counts").exists()
-            assert (into / "predictions/notes-test.jsonl").is_file()
-        with pytest.raises(AccessRefused) as withheld:
-            await asyncio.to_thread(client.result_file, published.owner, "ner", "counts/notes-test.safetensors")
-        assert withheld.value.reason == "FileWithheld" and "metrics.json" in withheld.value.message
+            assert manifest.digest == result.digest and (into / "report.txt").is_file()
+            assert not any((into / name).exists() for name in ("counts", "predictions"))
+        for path in ("counts/notes-test.safetensors", "predictions/notes-test.jsonl"):
+            with pytest.raises(AccessRefused) as withheld:
+                await asyncio.to_thread(client.result_file, published.owner, "ner", path)
+            assert withheld.value.reason == "FileWithheld" and "metrics.json" in withheld.value.message
         with pytest.raises(AccessRefused):
             await asyncio.to_thread(client.fetch_result, published.owner, ModelKind.ALIAS, "none", tmp_path / "none")
     with broker.client(await world.token(await world.team(), names.READER_ACCOUNT)) as client:
