@@ -32,7 +32,7 @@ demo: binaries ## Start a cluster and train on the data of two hospitals (DATA=f
 	@$(BIN)/python examples/hospitals/demo.py $(if $(DATA),--data '$(DATA)') $(if $(BASE),--base '$(BASE)')
 
 down: setup ## Stop the demo's cluster and remove its state
-	@$(BIN)/collabspace local down --wipe
+	@$(BIN)/collabspace local down --wipe --name demo
 
 test: lint types layers check-generated binaries radosgw ## All checks and all tests but benchmarks
 	@# Three lanes of about the same length side by side: one computes, the others mostly wait.

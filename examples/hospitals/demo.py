@@ -8,6 +8,7 @@ with exit code 1. The cluster stays up afterwards; `make down` removes it.
 """
 
 import argparse
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -82,14 +83,20 @@ def perform(stage: Stage, cluster: LocalCluster, given: argparse.Namespace) -> i
     finally:
         if given.stop:
             cluster.down(wipe=True)
-    stage.closing([] if given.stop else _hints(cluster))
+    stage.closing([] if given.stop else _hints(stage, cluster))
     return 0
 
 
-def _hints(cluster: LocalCluster) -> list[str]:
-    """Where to look next, while the cluster stays up."""
+def _hints(stage: Stage, cluster: LocalCluster) -> list[str]:
+    """Where to look next, while the cluster stays up: the programs, who one can be, what to ask."""
+    programs = ":".join(shlex.quote(str(folder)) for folder in (Path(sys.executable).parent, cluster.kubectl.parent))
+    people = {person: f"{person} of {team}" for team, person in acts_data.TEAMS.items()} | {"admin": "the admin"}
     return [
-        f"export KUBECONFIG={cluster.kubeconfig} PATH={Path(sys.executable).parent}:{cluster.kubectl.parent}:$PATH",
+        f"export PATH={programs}:$PATH",
+        *(
+            f"export KUBECONFIG={shlex.quote(str(stage.kubeconfigs[person]))}   # be {words}"
+            for person, words in people.items()
+        ),
         "kubectl get sds,ctask,msel -A     kubectl explain collabtask.spec     kubectl collab --help",
         "make down stops the cluster and removes it",
     ]

@@ -56,6 +56,13 @@ def test_the_demo_shows_the_outsider_the_quota_and_the_ledger(played: Played) ->
         assert word in played.output, word
 
 
+def test_the_demo_ends_with_the_way_to_be_each_of_its_people(played: Played) -> None:
+    for person, team in (("lin", "research-lab"), ("ada", "hospital-a"), ("ben", "hospital-b"), ("olaf", "outsider")):
+        kubeconfig = played.cluster.state / "keys" / f"user-{person}.kubeconfig"
+        assert f"export KUBECONFIG={kubeconfig}   # be {person} of {team}\n" in played.output
+        assert f"namespace: {team}\n" in kubeconfig.read_text()
+
+
 def test_what_the_demo_trained_is_exported_as_runs_with_their_inputs_and_outputs(played: Played) -> None:
     program = Path(sys.executable).parent / "collabspace"
     command = [str(program), "ledger", "export", "-n", "research-lab", f"--kubeconfig={played.cluster.kubeconfig}"]

@@ -35,7 +35,7 @@ def local() -> None:
 @click.option("--gpus", type=WholeNumber(0, 64), help="Simulated GPUs of its node; else as the last time (4 at first).")
 def up(name: str, gpus: int | None) -> None:
     """Start it, or what of it does not run. The first time its programs are built, which takes minutes."""
-    with _cluster(name) as cluster, leaving(f"What runs stays: {command('local down')} stops it."):
+    with _cluster(name) as cluster, leaving(f"What runs stays: {command(f'local down --name {name}')} stops it."):
         from collabspace.local.state import Options
 
         cluster.up(None if gpus is None else Options(gpus=gpus))
@@ -63,7 +63,7 @@ def build() -> None:
 @click.option("--wipe", is_flag=True, help="Also remove its state: objects, datasets, results, ledger.")
 def down(name: str, wipe: bool) -> None:
     """Stop it. What it keeps stays for the next start, unless --wipe is given."""
-    with _cluster(name) as cluster:
+    with _existing(name) as cluster:
         cluster.down(wipe=wipe)
     click.echo(f"cluster {name} stopped" + (" and removed" if wipe else ""))
 
@@ -73,7 +73,7 @@ def down(name: str, wipe: bool) -> None:
 @click.pass_context
 def status(context: click.Context, name: str) -> None:
     """Show its components. Exit code 1 unless all of them are ready."""
-    with _cluster(name) as cluster:
+    with _existing(name) as cluster:
         components = cluster.status()
         state = cluster.state
     if not components:
@@ -104,7 +104,7 @@ def _components(_context: click.Context, _parameter: click.Parameter, incomplete
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is added.")
 def logs(component: str, name: str, follow: bool) -> None:
     """Print the log of COMPONENT: etcd, kube-apiserver, ..., node, broker, operator."""
-    with _cluster(name) as cluster:
+    with _existing(name) as cluster:
         path = cluster.logs(component)
     sys.stdout.flush()
     with leaving(f"{component} runs on."):
@@ -126,6 +126,20 @@ def _cluster(name: str) -> "Iterator[LocalCluster]":
             yield LocalCluster(name, progress=steps.show)
     except LocalClusterError as error:
         raise CommandError(str(error)) from error
+
+
+@contextmanager
+def _existing(name: str) -> "Iterator[LocalCluster]":
+    """The same for a cluster that must have been started before. Raises CommandError with those that were."""
+    with _cluster(name) as cluster:
+        from collabspace.local.state import known
+
+        others = known()
+        if name not in others:
+            there = f"there {'is' if len(others) == 1 else 'are'}: {', '.join(others)}" if others else "there is none"
+            remedy = "Name it: --name NAME" if others else f"Start it: {command(f'local up --name {name}')}"
+            raise CommandError(f"no cluster {name}; {there}", f"{remedy}.")
+        yield cluster
 
 
 def _steps() -> "Steps":

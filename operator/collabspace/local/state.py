@@ -64,9 +64,8 @@ class State:
             raise LocalClusterError(
                 f"cluster name {name!r}: use 1 to 40 lower-case letters, digits and hyphens, no hyphen at an end"
             )
-        base = home or Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "collabspace"
         self.name = name
-        self.folder = base.absolute() / name
+        self.folder = _base(home) / name
         self.keys = self.folder / "keys"
         self.logs = self.folder / "logs"
         self.kubeconfig = self.folder / "kubeconfig"
@@ -142,8 +141,21 @@ class State:
             ) from error
         except ValidationError as error:
             raise LocalClusterError(
-                f"{self._settings_file} is damaged ({error.error_count()} errors); run `collabspace local down --wipe`"
+                f"{self._settings_file} is damaged ({error.error_count()} errors); "
+                f"run `collabspace local down --wipe --name {self.name}`"
             ) from error
+
+
+def known(home: Path | None = None) -> list[str]:
+    """Names of the clusters that have a state, running or not, in order."""
+    base = _base(home)
+    found = base.iterdir() if base.is_dir() else ()
+    return sorted(each.name for each in found if each.is_dir() and NAME.fullmatch(each.name))
+
+
+def _base(home: Path | None) -> Path:
+    state_home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return (home or Path(state_home) / "collabspace").absolute()
 
 
 def _free_port(taken: set[int]) -> int:

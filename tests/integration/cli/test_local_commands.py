@@ -13,6 +13,18 @@ def collab(home: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([PROGRAM, *words], env=environment, capture_output=True, text=True, timeout=SECONDS)
 
 
+def test_a_cluster_that_is_not_there_is_no_success_and_those_that_are_get_named(tmp_path: Path) -> None:
+    for words in (["down"], ["down", "--wipe"], ["status"], ["logs", "etcd"]):
+        none = collab(tmp_path, "local", *words)
+        assert (none.returncode, none.stdout) == (1, "")
+        assert "error: no cluster collabspace; there is none. Start it: " in none.stderr
+    (tmp_path / "collabspace" / "demo").mkdir(parents=True)
+    other = collab(tmp_path, "local", "down", "--wipe", "--name", "lab")
+    assert (other.returncode, other.stderr) == (1, "error: no cluster lab; there is: demo. Name it: --name NAME.\n")
+    assert collab(tmp_path, "local", "down", "--wipe", "--name", "demo").stdout == "cluster demo stopped and removed\n"
+    assert "there is none" in collab(tmp_path, "local", "down", "--wipe", "--name", "demo").stderr
+
+
 def test_a_cluster_is_started_used_and_removed(tmp_path: Path) -> None:
     name = ["--name", "shell"]
     try:

@@ -157,7 +157,7 @@ class TestComingAndGoing:
         state.write("settings.json", '{"ports": 7}')
         broken = LocalCluster("broken", tmp_path)
         with pytest.raises(
-            LocalClusterError, match=r"settings\.json is damaged .*; run `collabspace local down --wipe`"
+            LocalClusterError, match=r"settings\.json is damaged .*; run `collabspace local down --wipe --name broken`"
         ):
             broken.start_control_plane()
         broken.down(wipe=True)
