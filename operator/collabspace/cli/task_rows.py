@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import Any
 
+from collabspace.api.manifest import Split
 from collabspace.api.run import Progress
 from collabspace.api.task import CollabTask, TaskMetric
 from collabspace.cli import attempts
@@ -126,8 +127,8 @@ def number(text: str) -> float:
 
 
 def headline(task: CollabTask) -> str:
-    """The first pooled figure of a finished task: `entity_micro_f1 0.819`."""
-    first = next((metric for metric in task.status.metrics if not metric.dataset), None)
+    """The first pooled figure of a finished task, on the test split if there is one: `entity_micro_f1 0.819`."""
+    first = next((metric for metric in _tests_first(task.status.metrics) if not metric.dataset), None)
     return f"{first.name} {first.value}" if first else ""
 
 
@@ -220,14 +221,28 @@ def _step_row(step: Step, now: dt.datetime) -> tuple[Cell, ...]:
     return ((f"{mark} {step.type}", style), step.reason, age(step.since, now), step.message)
 
 
-METRIC_HEADERS = ("METRIC", "VALUE", "95 % INTERVAL", "DATASET", "LABEL")
+METRIC_HEADERS = ("METRIC", "VALUE", "95 % INTERVAL", "SPLIT", "DATASET", "LABEL")
+METRIC_OPTIONAL = ("LABEL",)
+"""Those of METRIC_HEADERS to leave out where they are empty."""
 
 
 def metric_rows(metrics: Iterable[TaskMetric]) -> list[tuple[Cell, ...]]:
+    """Rows for METRIC_HEADERS: figures of the test split first, each split in the order given."""
     return [
-        (each.name, each.value, f"{each.low} to {each.high}" if each.low else "", each.dataset or "all", each.label)
-        for each in metrics
+        (
+            each.name,
+            each.value,
+            f"{each.low} to {each.high}" if each.low else "",
+            each.split,
+            each.dataset or "all",
+            each.label,
+        )
+        for each in _tests_first(metrics)
     ]
+
+
+def _tests_first(metrics: Iterable[TaskMetric]) -> list[TaskMetric]:
+    return sorted(metrics, key=lambda each: each.split != Split.TEST)
 
 
 def resumed_from(task: CollabTask, feed: AttemptFeed | None) -> int | None:

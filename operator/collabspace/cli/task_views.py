@@ -93,7 +93,8 @@ def _describe(task: CollabTask, feed: AttemptFeed | None) -> None:
         print_table(*without_empty(attempts.HEADERS, attempts.rows(task, now), attempts.OPTIONAL))
     if task.status.metrics:
         click.echo()
-        print_table(task_rows.METRIC_HEADERS, task_rows.metric_rows(task.status.metrics))
+        rows = task_rows.metric_rows(task.status.metrics)
+        print_table(*without_empty(task_rows.METRIC_HEADERS, rows, task_rows.METRIC_OPTIONAL))
         click.echo(f"\nThe whole of it: {command(f'report {task.metadata.name} -n {task.metadata.namespace}')}")
     elif not has_ended(task) and state_of(task) is State.WAITING:
         click.echo(f"\nWhat to do: {command(f'why {task.metadata.name} -n {task.metadata.namespace}')}")

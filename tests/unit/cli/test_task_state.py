@@ -6,7 +6,7 @@ from cli_workplace import NOW, a_task, condition
 from collabspace.api.conditions import Outcome, Reason
 from collabspace.api.run import Progress
 from collabspace.cli import task_rows
-from collabspace.cli.output import aligned
+from collabspace.cli.output import aligned, without_empty
 from collabspace.cli.task_state import State, has_ended, holds_quota, own_message, reason_of, state_of, steps
 from collabspace.client.protocol import AttemptFeed
 
@@ -52,6 +52,24 @@ def test_the_step_at_which_a_task_failed_is_marked() -> None:
     found = steps(a_task(reason="InvalidParameter", message="parameters.epoch: no such parameter"))
     assert found[0].mark == "failed"
     assert found[0].message == "parameters.epoch: no such parameter"
+
+
+def test_figures_tell_test_from_validation_and_the_test_comes_first() -> None:
+    metrics = [
+        {"name": "accuracy", "value": "0.9", "split": "validation"},
+        {"name": "accuracy", "value": "0.8", "low": "0.7", "high": "0.85"},
+        {"name": "accuracy", "value": "0.6", "dataset": "a"},
+    ]
+    task = a_task(status={"reason": "Completed", "metrics": metrics})
+    rows = task_rows.metric_rows(task.status.metrics)
+    table = aligned(*without_empty(task_rows.METRIC_HEADERS, rows, task_rows.METRIC_OPTIONAL))
+    assert [line.split() for line in table.splitlines()] == [
+        ["METRIC", "VALUE", "95", "%", "INTERVAL", "SPLIT", "DATASET"],
+        ["accuracy", "0.8", "0.7", "to", "0.85", "test", "all"],
+        ["accuracy", "0.6", "test", "a"],
+        ["accuracy", "0.9", "validation", "all"],
+    ]
+    assert task_rows.headline(task) == "accuracy 0.8"
 
 
 def test_a_finished_task_has_all_its_steps_behind_it() -> None:
