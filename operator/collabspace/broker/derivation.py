@@ -17,6 +17,7 @@ from collabspace.api.dataset import Use
 from collabspace.api.manifest import DatasetFormat, Manifest
 from collabspace.broker.access import Asker, Denied, Why, decide
 from collabspace.broker.custody import Custody, OwnerKind
+from collabspace.broker.entries import is_for
 from collabspace.broker.gate import invalid
 from collabspace.broker.journal import Journal
 from collabspace.broker.ledger import DENIED, DERIVED, OPENED, PUBLISHED, Entry
@@ -210,7 +211,7 @@ def _sources(connection: Connection, made: Iterable[Made]) -> list[Source]:
         opened = select(*columns).where(access.c.task_uid == task_uid, access.c.event == OPENED).distinct()
         started_from = []
         for row in connection.execute(opened):
-            if row.dataset_uid is not None and row.use == Use.TRAIN:
+            if row.dataset_uid is not None and is_for(Use.TRAIN, row.use):
                 found[Source(row.owner, row.dataset, row.dataset_uid, row.version)] = None
             elif row.dataset_uid is None and (row.purpose or "").startswith(RESULT_OF):
                 started_from.append(row.version)

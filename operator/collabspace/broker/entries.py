@@ -2,11 +2,13 @@
 
 import datetime as dt
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from sqlalchemy import RowMapping, String
 
+from collabspace.api.dataset import Use
 from collabspace.broker.chain import Sealed
 from collabspace.broker.tables import access
 from collabspace.client.protocol import Decision, LedgerRecord
@@ -16,7 +18,6 @@ OPENED, DENIED, CLOSED, USED = "Opened", "Denied", "Closed", "Used"
 # A version of a dataset or a result that others see; a checkpoint that only its own task reads.
 PUBLISHED, SAVED = "Published", "Saved"
 PROMOTED, DERIVED = "Promoted", "Derived"
-PROMOTED = "Promoted"
 BROKER_RESTARTED = "BrokerRestarted"
 
 
@@ -89,6 +90,16 @@ def _storable(name: str, value: str | int | None) -> str | int | None:
     if not isinstance(value, str):
         return value
     return value.encode(errors="replace").decode().replace("\0", "\ufffd")[: WIDTHS[name]]
+
+
+def text_of_uses(uses: Iterable[Use]) -> str:
+    """All uses that a reading is for, as one field: `Train+Evaluate`."""
+    return "+".join(use.value for use in sorted(uses, key=list(Use).index))
+
+
+def is_for(use: Use, text: str | None) -> bool:
+    """Whether a record's field says that the reading was for this use, alone or with others."""
+    return text is not None and use.value in text.split("+")
 
 
 def entry_of_row(row: RowMapping) -> Entry:

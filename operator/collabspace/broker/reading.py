@@ -16,6 +16,7 @@ from collabspace.api.task import ModelKind
 from collabspace.broker import metrics
 from collabspace.broker.access import USE_OF_ROLE, USE_OF_WEIGHTS, Asker, Denied, Why, decide
 from collabspace.broker.blobs import BlobResponse, Part, wanted_range
+from collabspace.broker.entries import text_of_uses
 from collabspace.broker.gate import read_body
 from collabspace.broker.identity import AccessDenied, Trainer, Trainers, entry_of, entry_of_trainer
 from collabspace.broker.ledger import OPENED, Entry
@@ -103,12 +104,12 @@ class Reading:
             wanted = _wanted_by_person(caller, request) if by_name else None
             wish = None if by_name else wished_by_person(caller, request)
         if wish is not None:
-            return await self._result(caller, wish, who)
+            return await self._result(wish, who)
         if wanted is None:
             raise AccessDenied(Why.NOT_IN_TASK, who)
         return await self._dataset(caller, request, wanted, who)
 
-    async def _result(self, caller: Caller, wish: Wish, who: Entry) -> Leave:
+    async def _result(self, wish: Wish, who: Entry) -> Leave:
         uid, digest = await self._results.find(wish, who)
         serves = serves_comparison if wish.compared else serves_others
         record = _own(who.but(purpose=f"{RESULT_OF}{wish.kind} {wish.name}"), digest)
@@ -133,7 +134,8 @@ class Reading:
                 )
         assert dataset is not None  # noqa: S101 uses are never empty; for the type checker
         reason = "Granted" if record.grant else "Own"
-        return Leave(dataset.metadata.uid, record.but(event=OPENED, decision=Decision.ALLOWED, reason=reason))
+        record = record.but(event=OPENED, decision=Decision.ALLOWED, reason=reason, use=text_of_uses(wanted.uses))
+        return Leave(dataset.metadata.uid, record)
 
 
 def wanted_by(trainer: Trainer, request: SessionRequest) -> Wanted | None:
@@ -155,7 +157,7 @@ def wanted_by(trainer: Trainer, request: SessionRequest) -> Wanted | None:
             return None
         place = source.namespace, source.name
         uses.append(USE_OF_WEIGHTS)
-    # Of several uses the record names the last: learning weighs more than being tested on.
+    # Of several grants the record names that of the last use: learning weighs more than being tested on.
     ordered = sorted(dict.fromkeys(uses), key=lambda use: use is Use.TRAIN)
     return None if place is None else Wanted(*place, request.uid, tuple(ordered))
 

@@ -38,7 +38,8 @@ def _verify(url: URL) -> int:
         print(f"error: {error}. Is it a ledger of this release?", file=sys.stderr)  # noqa: T201
         return 2
     for verdict in verdicts:
-        print(f"{verdict.chain}: {verdict.records} records, {verdict.problem or 'intact'}")  # noqa: T201
+        told = "records, intact" if verdict.ok else f"records intact, then {verdict.problem}"
+        print(f"{verdict.chain}: {verdict.records} {told}")  # noqa: T201
     return 0 if all(verdict.ok for verdict in verdicts) else 1
 
 

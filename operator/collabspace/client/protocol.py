@@ -254,8 +254,14 @@ class LedgerRecord(Frozen):
     attempt: int | None = None
     dataset: str | None = None
     version: str | None = None
-    use: str | None = None
+    use: str | None = Field(default=None, description="Of several, all: Train+Evaluate.")
+    purpose: str | None = Field(
+        default=None,
+        description="In the words of the grant; in Promoted the key, in Derived the digest that was made, and of a "
+        "result which one was read.",
+    )
     grant: str | None = None
+    generation: int | None = Field(default=None, description="Of the SharedDataset, as the grant was read.")
     bytes: int | None = Field(default=None, description="Observed. None in Closed: the broker died, nobody counted.")
     session: str | None = Field(default=None, description="The same in Opened and in its Closed; opens nothing.")
     task_uid: str | None = Field(default=None, alias="taskUid")

@@ -13,7 +13,7 @@ from stored_results import Result, stored, stored_by
 
 from collabspace.api import names
 from collabspace.api.manifest import DatasetFormat
-from collabspace.api.run import InitialModel
+from collabspace.api.run import InitialModel, Role
 from collabspace.client.errors import AccessRefused, BrokerError
 from collabspace.client.protocol import Committed, UploadTarget
 from collabspace.formats import SplitRule, prepare
@@ -88,6 +88,23 @@ async def test_a_model_is_published_with_every_owners_leave_and_its_parents_are_
     (told,) = [each for each in feed.datasets if each.uid == model.uid]
     (source,) = told.versions[0].sources
     assert (source.namespace, source.name, source.uid) == (published.owner, "notes", published.uid)
+
+
+async def test_data_that_is_learned_from_and_tested_on_is_recorded_for_both_and_is_a_source(
+    world: World, broker: BrokerProcess, published: Published, tmp_path: Path
+) -> None:
+    lab = await world.team()
+    await world.grant(published.owner, lab, uses=["Train", "Evaluate"])
+    learned = Pin(published.owner, published.uid, published.digest)
+    pod = await world.trainer(lab, [learned, replace(learned, name="tested", role=Role.EVALUATE)])
+    with broker.client(await pod.token()) as client:
+        await asyncio.to_thread(client.fetch_version, published.uid, published.digest, tmp_path / "read")
+    rows = broker.rows("namespace = ? AND dataset_uid = ?", lab, published.uid)
+    assert [(row["event"], row["use"]) for row in rows] == [("Opened", "Train+Evaluate"), ("Closed", "Train+Evaluate")]
+    result = await stored_by(broker, pod, model_result(512), [published.digest], tmp_path / "result")
+    with pytest.raises(AccessRefused) as refused:
+        await publish(world, broker, result, tmp_path, [result.digest, published.digest])
+    assert refused.value.reason == "DeriveNotGranted"
 
 
 async def test_weights_of_ones_own_data_and_weights_from_elsewhere_need_nobodys_leave(
