@@ -15,7 +15,10 @@ Grant = dict[str, Any]
 
 @dataclass(frozen=True)
 class Wish:
-    """What the owner asked for; None leaves what is there. `ends` False: remove the end."""
+    """What the owner asked for; None leaves what is there.
+
+    `ends` False: remove the end. `shorten`: the end may be sooner than it was.
+    """
 
     name: str
     namespace: str
@@ -24,15 +27,18 @@ class Wish:
     ends: bool = True
     purpose: str | None = None
     agreement: str | None = None
+    shorten: bool = False
 
 
-def granted(existing: Sequence[Grant], wish: Wish, namespace_uid: str) -> tuple[list[Grant], str]:
+def granted(existing: Sequence[Grant], wish: Wish, namespace_uid: str, now: dt.datetime) -> tuple[list[Grant], str]:
     """The grants with the wish fulfilled, and a verb: created, configured. Raises CommandError for what cannot be."""
     before = next((grant for grant in existing if grant["name"] == wish.name), None)
     if before and before["namespace"] != wish.namespace:
         raise CommandError(
             f"grant {wish.name} is there already, for namespace {before['namespace']}", "Choose another --name."
         )
+    if before:
+        _check_end(before, wish, now)
     uses = [*(before["uses"] if before else []), *wish.uses]
     if not uses:
         raise CommandError("a new grant needs a use", "Add --use Train, --use Evaluate or both.")
@@ -46,6 +52,37 @@ def granted(existing: Sequence[Grant], wish: Wish, namespace_uid: str) -> tuple[
     if before:
         return [after if grant is before else grant for grant in existing], "configured"
     return [*existing, after], "created"
+
+
+def _check_end(before: Grant, wish: Wish, now: dt.datetime) -> None:
+    """Raises CommandError for a grant that would stay ended, and for one that would end sooner unasked."""
+    if has_ended(before, now):
+        if wish.ends and wish.not_after is None:
+            raise CommandError(f"grant {wish.name}: it ended at {before['notAfter']}", "Give --until, as --until 30d.")
+    elif wish.not_after is not None and not wish.shorten and _sooner(wish.not_after, before.get("notAfter")):
+        raise CommandError(
+            f"grant {wish.name} holds until {_told(before)}, and --until {wish.not_after} is sooner",
+            "Tasks that run on it then lose their data. Add --shorten if that is meant.",
+        )
+
+
+def _sooner(new: str, old: str | None) -> bool:
+    try:
+        return not old or clock.parse(new) < clock.parse(old)
+    except ValueError:
+        return False  # an end that cannot be read may be replaced by any
+
+
+def _told(grant: Grant) -> str:
+    return grant.get("notAfter") or "it is revoked"
+
+
+def change_of_end(before: Sequence[Grant], after: Sequence[Grant], name: str) -> str:
+    """`until OLD -> NEW` of the grant of that name; empty when it is new or its end stays."""
+    old, new = (next((grant for grant in grants if grant["name"] == name), None) for grants in (before, after))
+    if old is None or new is None or old.get("notAfter") == new.get("notAfter"):
+        return ""
+    return f"until {_told(old)} -> {_told(new)}"
 
 
 def end_of(until: str, now: dt.datetime) -> str | None:

@@ -56,7 +56,8 @@ def _print_grants(datasets: list[SharedDataset], everywhere: bool, wide: bool) -
 def add(where: Where, dataset: str, to: str, typed: dict[str, Any]) -> None:
     """Writes a new grant, or adds to one. `typed`: the options of `grants add`."""
     until: str | None = typed["until"]
-    end = grant_edit.end_of(until, clock.now()) if until else None
+    now = clock.now()
+    end = grant_edit.end_of(until, now) if until else None
     wish = grant_edit.Wish(
         name=typed["grant_name"] or to,
         namespace=to,
@@ -65,19 +66,30 @@ def add(where: Where, dataset: str, to: str, typed: dict[str, Any]) -> None:
         ends=until is None or end is not None,
         purpose=typed["purpose"],
         agreement=typed["agreement"],
+        shorten=typed["shorten"],
     )
+    moved: list[str] = []
 
     async def grant(cluster: Cluster) -> tuple[str, str]:
         if to == cluster.namespace:
             raise CommandError(f"namespace {to} owns {dataset} and needs no grant", "Name the other team with --to.")
         uid = typed["namespace_uid"] or str((await cluster.existing_namespace(to))["metadata"]["uid"])
-        verb = await _edit(cluster, dataset, lambda existing: grant_edit.granted(existing, wish, uid))
-        return verb, cluster.namespace
+
+        def change(existing: list[Object]) -> tuple[list[Object], str]:
+            changed, verb = grant_edit.granted(existing, wish, uid, now)
+            moved[:] = [grant_edit.change_of_end(existing, changed, wish.name)]
+            return changed, verb
+
+        return await _edit(cluster, dataset, change), cluster.namespace
 
     verb, owner = run(where, grant)
     click.echo(f"shareddataset.{names.GROUP}/{dataset} grant/{wish.name} {verb}")
+    for line in filter(None, moved):
+        click.echo(line, err=True)
     if verb == "created" and until is None:
-        click.echo("No end was given: the grant holds until it is revoked (--until 30d gives it an end).", err=True)
+        click.echo(
+            "No end was given: the grant holds until it is revoked (--until 30d --shorten gives it an end).", err=True
+        )
     if verb != "unchanged":
         click.echo(f"Take it back: {command(f'grants revoke {dataset} {wish.name} -n {owner}')}", err=True)
 
@@ -85,21 +97,22 @@ def add(where: Where, dataset: str, to: str, typed: dict[str, Any]) -> None:
 def revoke(where: Where, dataset: str, name: str | None, to: str | None) -> None:
     """Removes the grant of that name, or every grant to that namespace; says what running tasks do and how to undo."""
     removed: list[Object] = []
-    kept: list[Object] = []
+    live: list[Object] = []
 
     def without(existing: list[Object]) -> tuple[list[Object], str]:
         removed[:] = [grant for grant in existing if name == grant["name"] or to == grant["namespace"]]
-        kept[:] = [grant for grant in existing if grant not in removed]
+        kept = [grant for grant in existing if grant not in removed]
+        live[:] = _live(kept)
         if not removed:
             there = ", ".join(f"{grant['name']} (to {grant['namespace']})" for grant in existing) or "none"
             wanted = f"named {name}" if name else f"to namespace {to}"
             raise CommandError(f"dataset {dataset} has no grant {wanted}", f"Its grants: {there}.")
-        return list(kept), "revoked"
+        return kept, "revoked"
 
     async def take_back(cluster: Cluster) -> tuple[str, list[str]]:
         found = await cluster.find(names.SHARED_DATASETS, dataset)
         await _edit(cluster, dataset, without)
-        return cluster.namespace, await revocation.consequences(cluster, found, removed, kept)
+        return cluster.namespace, await revocation.consequences(cluster, found, _live(removed), live)
 
     owner, consequences = run(where, take_back)
     for grant in removed:
@@ -115,6 +128,10 @@ def revoke(where: Where, dataset: str, name: str | None, to: str | None) -> None
     for grant in removed:
         if grant["name"] not in ended:
             click.echo(f"  {command(grant_edit.undo(dataset, owner, grant))}", err=True)
+
+
+def _live(grants: list[Object]) -> list[Object]:
+    return [grant for grant in grants if not grant_edit.has_ended(grant, clock.now())]
 
 
 async def _edit(cluster: Cluster, dataset: str, change: Callable[[list[Object]], tuple[list[Object], str]]) -> str:

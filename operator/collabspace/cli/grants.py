@@ -42,6 +42,7 @@ def list_grants(where: Where, dataset: str | None, output: str | None) -> None:
     help="Last day (2026-12-31), moment (RFC 3339) or length (30d); 'never' removes the end. "
     "Default of a new grant: no end.",
 )
+@click.option("--shorten", is_flag=True, help="Let --until be sooner than the end that the grant has.")
 @click.option("--purpose", help="What for, in words; it stands in the ledger.")
 @click.option("--agreement", help="Reference of the contract or decision behind it.")
 @click.option("--name", "grant_name", type=NameType(), help="Name of the grant; else the namespace's name.")
@@ -50,8 +51,11 @@ def list_grants(where: Where, dataset: str | None, output: str | None) -> None:
 def add(where: Where, dataset: str, to: str, **typed: Any) -> None:
     """Grant DATASET to a namespace, or add uses and a later end to a grant that is there.
 
-    The grant binds to the namespace as it is now: one that is deleted and made again gets nothing.
+    The grant binds to the namespace as it is now: one that is deleted and made again gets nothing. A sooner end needs
+    --shorten: tasks that run on the grant lose their data at that moment.
     """
+    if typed["shorten"] and typed["until"] is None:
+        raise click.UsageError("--shorten goes with --until, which says the sooner end")
     from collabspace.cli import granting
 
     granting.add(where, dataset, to, typed)

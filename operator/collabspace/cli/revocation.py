@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from collabspace.api import names
+from collabspace.api.dataset import Use
 from collabspace.api.task import CollabTask
 from collabspace.cli.cluster import Cluster, path_of, readable
 from collabspace.cli.task_facts import sources
@@ -11,6 +12,7 @@ from collabspace.cli.task_state import holds_quota
 from collabspace.kube.client import KubeError, Object
 
 SHOWN = 5
+OF_TASKS = frozenset({Use.TRAIN, Use.EVALUATE})
 DEFAULT = "Stop"
 WHAT_FOLLOWS = {
     "Stop": "are stopped and end with AccessRevoked",
@@ -23,19 +25,22 @@ async def consequences(
 ) -> list[str]:
     """A line for each namespace that lost a grant: which of its running tasks read the dataset, and what they do.
 
-    Raises nothing: the grant is gone already.
+    `removed` and `kept` hold no grant that had ended before. Raises nothing: the grant is gone already.
     """
     spaces = sorted({grant["namespace"] for grant in removed})
     return list(await asyncio.gather(*(_line(cluster, dataset, space, lost(space, removed, kept)) for space in spaces)))
 
 
 def lost(namespace: str, removed: Iterable[Object], kept: Iterable[Object]) -> frozenset[str]:
-    """The uses that the namespace has no more."""
+    """The uses of tasks that the namespace has no more."""
     left = {use for grant in kept if grant["namespace"] == namespace for use in grant["uses"]}
-    return frozenset(use for grant in removed if grant["namespace"] == namespace for use in grant["uses"]) - left
+    given = {use for grant in removed if grant["namespace"] == namespace for use in grant["uses"]}
+    return frozenset(OF_TASKS & given - left)
 
 
 async def _line(cluster: Cluster, dataset: Object, namespace: str, uses: frozenset[str]) -> str:
+    if not uses:
+        return f"Tasks of {namespace} that run on it go on: no use of theirs was taken back."
     policy = dataset["spec"].get("onRevoke")
     follows = WHAT_FOLLOWS.get(policy or DEFAULT, f"do as onRevoke {policy} says")
     try:

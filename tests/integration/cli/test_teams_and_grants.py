@@ -142,6 +142,13 @@ async def test_a_grant_is_bound_to_the_live_namespace_and_adding_it_again_change
     before = await admin.get(path_of(names.SHARED_DATASETS, hospital, "notes"))
     assert (await chief.did(*words)).stdout.endswith("unchanged\n")
     assert await admin.get(path_of(names.SHARED_DATASETS, hospital, "notes")) == before
+    sooner = [*words[:-1], "2098-12-31"]
+    refused = await chief.collab(*sooner)
+    assert refused.exit_code == 1
+    assert f"grant {lab} holds until 2099-12-31T23:59:59Z" in refused.stderr
+    assert await admin.get(path_of(names.SHARED_DATASETS, hospital, "notes")) == before
+    shortened = await chief.did(*sooner, "--shorten")
+    assert "until 2099-12-31T23:59:59Z -> 2098-12-31T23:59:59Z" in shortened.stderr
 
 
 async def test_two_owners_granting_at_once_lose_nothing(team, hospital: str, chief: Person, admin: KubeClient) -> None:
@@ -214,6 +221,10 @@ async def test_who_revokes_hears_which_running_tasks_stop_and_a_member_what_she_
     await set_state(admin, lab, "runs", "Training", Accepted="True", Admitted="True", Running="True")
     grant = ["grants", "add", "notes", "-n", owner, "--to", lab, "--use", "Train"]
     await chief.did(*grant)
+    sample = ["--use", "Download", "--name", "sample"]
+    await chief.did("grants", "add", "notes", "-n", owner, "--to", lab, *sample)
+    result = await chief.did("grants", "revoke", "notes", "sample", "-n", owner)
+    assert f"Tasks of {lab} that run on it go on: no use of theirs was taken back." in result.stderr
     result = await chief.did("grants", "revoke", "notes", lab, "-n", owner)
     assert f"Tasks of {lab} that run on it: 1 (runs): they are stopped and end with AccessRevoked." in result.stderr
     await admin.merge(path_of(names.SHARED_DATASETS, owner, "notes"), {"spec": {"onRevoke": "Finish"}})
