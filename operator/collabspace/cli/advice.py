@@ -4,15 +4,16 @@ import re
 from collections.abc import Callable
 
 from collabspace.api import names
-from collabspace.api.conditions import Reason
+from collabspace.api.conditions import ConditionType, Reason
 from collabspace.api.task import CollabTask
 from collabspace.cli import asking_less, attempts
 from collabspace.cli.parameters import duration_text
-from collabspace.cli.task_facts import Facts, blocked
-from collabspace.cli.task_state import gpus_of, message_of, reason_of
+from collabspace.cli.task_facts import Facts, Source, blocked
+from collabspace.cli.task_state import gpus_of, message_of, reason_of, status_of
 
 QUANTITY = re.compile(r"^([0-9]+)([A-Za-z]*)$")
 LONG_SECONDS = 60
+CORRECTABLE = frozenset({Reason.UNKNOWN_METHOD, Reason.INVALID_PARAMETER, Reason.INVALID_SPEC})
 
 Advice = tuple[str, tuple[str, ...]]
 
@@ -32,12 +33,26 @@ def _grant(facts: Facts) -> Advice:
     uses: dict[tuple[str, str], list[str]] = {}
     for source in blocked(task):
         uses.setdefault((source.namespace, source.name), []).append(f"--use {source.use}")
-    until = " --until 30d" if reason_of(task) == Reason.GRANT_EXPIRED else ""
+    for source in blocked(task):
+        flags = uses[source.namespace, source.name]
+        if "--until 30d" not in flags and (reason_of(task) == Reason.GRANT_EXPIRED or _ran_out(task, source)):
+            flags.append("--until 30d")
     commands = tuple(
-        f"grants add {name} -n {owner} --to {task.metadata.namespace} {' '.join(flags)}{until}"
+        f"grants add {name} -n {owner} --to {task.metadata.namespace} {' '.join(flags)}"
         for (owner, name), flags in uses.items()
     )
     return _owners(task), commands
+
+
+def _ran_out(task: CollabTask, source: Source) -> bool:
+    """Whether the message says that the grant on it came to its end: the owner took nothing back."""
+    ended = rf"(?<![-a-z0-9]){re.escape(source.reference)}: grant \S+ to namespace \S+ ended at "
+    return re.search(ended, message_of(task)) is not None
+
+
+def grants_ran_out(task: CollabTask) -> bool:
+    """Whether that is so of all that the task lacks."""
+    return all(_ran_out(task, source) for source in blocked(task))
 
 
 def _push(facts: Facts) -> Advice:
@@ -72,9 +87,15 @@ def _look_at_pod(facts: Facts) -> Advice:
     return "", (f"kubectl describe pod -l collabspace.io/task={task.name} -n {task.namespace}",)
 
 
+def correction(task: CollabTask) -> str:
+    """The command that corrects the spec in place; empty where that is not the trouble, or the spec is frozen."""
+    frozen = status_of(task, ConditionType.ACCEPTED) == "True"
+    return "" if frozen or reason_of(task) not in CORRECTABLE else f"kubectl edit collabtask {_place(task)}"
+
+
 def _correct(facts: Facts) -> Advice:
-    task = facts.task.metadata
-    return "", ("submit --help", f"kubectl edit collabtask {task.name} -n {task.namespace}")
+    """A spec that an attempt has begun with is frozen: what it refused takes another task."""
+    return "", ("submit --help", correction(facts.task) or _again(facts, ""))
 
 
 def _ask_for_less_or_more_quota(facts: Facts) -> Advice:

@@ -7,7 +7,7 @@ from collabspace.api import names
 from collabspace.api.conditions import Reason
 from collabspace.api.task import CollabTask
 from collabspace.cli import attempts
-from collabspace.cli.advice import ADVICE, LONG_SECONDS, next_commands, wrong_settings
+from collabspace.cli.advice import ADVICE, LONG_SECONDS, grants_ran_out, next_commands, wrong_settings
 from collabspace.cli.output import span
 from collabspace.cli.task_facts import Facts
 from collabspace.cli.task_state import (
@@ -68,6 +68,8 @@ def _meaning(reason: Reason | None, facts: Facts) -> str:
         return f"The operator has not looked at it for {facts.age} s: it may not be running."
     if reason is Reason.TEAM_NOT_READY and wrong_settings(facts):
         return "A setting of the team cannot be read, so none of its tasks can start. An admin sets it again."
+    if reason is Reason.ACCESS_REVOKED and grants_ran_out(facts.task):
+        return "The grant ended while the task needed it; its owner did not take it back."
     if reason is Reason.RETRY_BACKOFF:
         return _next_attempt(facts)
     # The command with its names filled in follows: the general one, with placeholders, would only repeat it.

@@ -6,8 +6,10 @@ from typing import Any
 import click
 
 from collabspace.api import names
+from collabspace.api.conditions import ConditionType
 from collabspace.api.selection import ModelSelection
 from collabspace.cli import selection_rows
+from collabspace.cli.advice import CORRECTABLE
 from collabspace.cli.cluster import Cluster, parsed, readable, run
 from collabspace.cli.errors import command
 from collabspace.cli.options import Where
@@ -21,7 +23,7 @@ from collabspace.cli.output import (
     print_table,
     without_empty,
 )
-from collabspace.cli.selection_state import reason_of, state_of
+from collabspace.cli.selection_state import reason_of, state_of, status_of
 from collabspace.cli.task_state import known_reason
 from collabspace.kube import clock
 from collabspace.kube.client import Object
@@ -95,7 +97,7 @@ def explain(where: Where, name: str, output: str | None) -> None:
     """Why the selection stands where it does, and which command would help."""
     selection = parsed(ModelSelection, run(where, lambda cluster: cluster.find(names.MODEL_SELECTIONS, name)))
     reason = known_reason(reason_of(selection))
-    next_commands = _next(selection)
+    next_commands = next_commands_of(selection)
     if output:
         document = {
             "selection": f"{selection.metadata.namespace}/{selection.metadata.name}",
@@ -116,14 +118,21 @@ def explain(where: Where, name: str, output: str | None) -> None:
         for line in held:
             click.echo(f"  {line}")
     _lines(selection_rows.outcome(selection))
-    click.echo("\nNext:")
+    click.echo("\nNext, once the file is corrected:" if _correctable(selection) else "\nNext:")
     for words in next_commands:
         click.echo(f"  {words}")
 
 
-def _next(selection: ModelSelection) -> list[str]:
+def _correctable(selection: ModelSelection) -> bool:
+    """Whether it was refused for its spec, which is not frozen yet."""
+    return reason_of(selection) in CORRECTABLE and status_of(selection, ConditionType.ACCEPTED) != "True"
+
+
+def next_commands_of(selection: ModelSelection) -> list[str]:
     """Commands that show more or would change something: a waiting task says itself what would help it."""
     namespace = selection.metadata.namespace
+    if _correctable(selection):
+        return [command(f"select -f FILE -n {namespace}")]
     waiting = [
         each for each in selection.status.leaderboard if each.task_name and each.state in ("Waiting", "Excluded")
     ]

@@ -11,6 +11,7 @@ from collabspace.api import names
 from collabspace.api.conditions import ConditionType, Reason
 from collabspace.api.task import CollabTask
 from collabspace.cli import attempts
+from collabspace.cli.advice import correction
 from collabspace.cli.cluster import Cluster, parsed, path_of, run
 from collabspace.cli.errors import EXIT_ERROR, EXIT_TIMED_OUT, CommandError, command, leaving
 from collabspace.cli.options import Where
@@ -86,11 +87,17 @@ async def _active(cluster: Cluster, name: str) -> CollabTask:
     """The task. Raises CommandError when there is none or it has ended."""
     task = parsed(CollabTask, await cluster.find(names.COLLAB_TASKS, name))
     if has_ended(task):
-        again = command(f"submit NEW-NAME -n {cluster.namespace} --like {name}")
-        delete = f"kubectl delete collabtask {name} -n {cluster.namespace}"
-        remedy = f"To run it again: {again}; to delete it with its result: {delete}."
-        raise CommandError(f"task {name} has ended already ({state_of(task)}, {reason_of(task)})", remedy)
+        raise CommandError(f"task {name} has ended already ({state_of(task)}, {reason_of(task)})", remedy(task))
     return task
+
+
+def remedy(task: CollabTask) -> str:
+    """What is left to do with a task that has ended. One refused for its spec begins anew once that is corrected."""
+    place = f"{task.metadata.name} -n {task.metadata.namespace}"
+    corrected = correction(task)
+    again = command(f"submit NEW-NAME -n {task.metadata.namespace} --like {task.metadata.name}")
+    begin = f"To correct its spec in place: {corrected}" if corrected else f"To run it again: {again}"
+    return f"{begin}; to delete it with its result: kubectl delete collabtask {place}."
 
 
 async def _write(cluster: Cluster, task: CollabTask, field: str, value: Any, verb: str) -> None:

@@ -8,12 +8,16 @@ import pytest
 from cli_workplace import NOW, a_task, collab
 
 from collabspace.api.conditions import Reason
+from collabspace.api.dataset import DatasetSpec, DatasetStatus
 from collabspace.api.task import Attempt, CollabTask
 from collabspace.api.team import Team
 from collabspace.cli.advice import ADVICE
 from collabspace.cli.diagnosis import as_text
 from collabspace.cli.explain import answer
+from collabspace.cli.task_control import remedy
 from collabspace.cli.task_facts import Facts, blocked
+from collabspace.core.grants import authorize
+from collabspace.core.observed import Dataset, observe
 
 LAB = Team("research-lab", "u-lab", gpu_quota=2, cpu_quota=8)
 
@@ -263,6 +267,32 @@ def test_what_follows_an_attempt_comes_with_the_command_that_fits(
     reason: str, spec: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     assert commands(after(reason, **spec)) == words
+
+
+def test_a_grant_that_ran_out_under_a_task_is_extended_and_nobody_is_said_to_have_taken_it_back() -> None:
+    task = a_task()
+    ended = {"namespace": "research-lab", "namespaceUID": "u-lab", "notAfter": "2026-11-22T11:00:00Z"}
+    spec = {"format": "TokenClassification", "grants": [{"name": "lab", "uses": ["Train"]} | ended]}
+    raw = {"metadata": {"name": "notes", "namespace": "hospital-a", "uid": "u-d"}, "spec": spec}
+    notes = Dataset(observe(raw, DatasetSpec, DatasetStatus), ())
+    said = authorize(task.spec, "research-lab", {("hospital-a", "notes"): notes}, {"research-lab": "u-lab"}, NOW)
+    message = said.message.split("; ")[0]
+    found = answer(facts(a_task(reason="AccessRevoked", message=f"the broker refused access: {message}")))
+    assert found.next_commands[0] == "grants add notes -n hospital-a --to research-lab --use Train --until 30d"
+    assert found.meaning == "The grant ended while the task needed it; its owner did not take it back."
+    both = answer(facts(a_task(reason="AccessRevoked", message=said.message)))
+    assert both.next_commands[1] == "grants add notes -n hospital-b --to research-lab --use Evaluate"
+    assert both.meaning == Reason.ACCESS_REVOKED.help
+
+
+def test_a_spec_that_was_refused_is_corrected_in_place_until_an_attempt_has_begun_with_it() -> None:
+    edit = "kubectl edit collabtask joint -n research-lab"
+    refused = a_task(reason="InvalidParameter")
+    assert commands(refused)[1] == edit
+    assert edit in remedy(refused) and "submit" not in remedy(refused)
+    frozen = a_task(reason="InvalidSpec")
+    assert commands(frozen)[1] == "submit joint-2 -n research-lab --like joint"
+    assert "submit NEW-NAME -n research-lab --like joint" in remedy(frozen) and edit not in remedy(frozen)
 
 
 def test_a_revoked_grant_is_the_owners_and_a_new_task_the_members() -> None:

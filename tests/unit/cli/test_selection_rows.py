@@ -14,6 +14,7 @@ from collabspace.cli.errors import CommandError
 from collabspace.cli.output import text_of
 from collabspace.cli.selection_manifest import check
 from collabspace.cli.selection_state import has_ended, state_of
+from collabspace.cli.selection_views import next_commands_of
 
 LINEAR = {"name": "linear", "method": "LogisticRegression"}
 FOREST = {"name": "forest", "method": "RandomForest"}
@@ -138,3 +139,12 @@ def test_what_could_never_run_is_refused_before_it_is_sent(wrong: str) -> None:
 
 def test_a_selection_that_can_run_passes() -> None:
     assert check(raw(), catalogue()).objective.metric == "accuracy"
+
+
+@pytest.mark.parametrize("reason", ["InvalidSpec", "InvalidParameter", "UnknownMethod"])
+def test_a_selection_refused_for_its_spec_is_handed_in_again_from_the_corrected_file(reason: str) -> None:
+    assert next_commands_of(selection(reason, "False")) == ["kubectl collab select -f FILE -n lab"]
+
+
+def test_a_selection_that_ended_otherwise_is_to_be_looked_at() -> None:
+    assert next_commands_of(selection("NoWinner", "False")) == ["kubectl collab compare sentiment -n lab"]
