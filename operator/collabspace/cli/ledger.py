@@ -8,7 +8,7 @@ import click
 
 from collabspace.cli import suggest
 from collabspace.cli.options import Where, cluster_options, output_option
-from collabspace.cli.parameters import NameType, ReferenceType, WholeNumber, duration_seconds
+from collabspace.cli.parameters import ReferenceType, WholeNumber, duration_seconds
 
 
 class MomentType(click.ParamType[dt.datetime]):
@@ -36,26 +36,34 @@ def ledger() -> None:
 
 
 @ledger.command("list")
-@click.argument("dataset", type=NameType(), required=False, shell_complete=suggest.datasets)
+@click.argument("dataset", type=ReferenceType(), required=False, shell_complete=suggest.datasets)
 @click.option("--task", type=ReferenceType(), help="Only what this task did.", shell_complete=suggest.tasks)
 @click.option("--denied", is_flag=True, help="Only what was refused.")
 @click.option("--limit", type=WholeNumber(1, 100_000), default=50, show_default=True, help="How many, newest first.")
 @cluster_options()
 @output_option("wide", "json", "yaml")
 def list_records(
-    where: Where, dataset: str | None, task: tuple[str | None, str] | None, denied: bool, limit: int, output: str | None
+    where: Where,
+    dataset: tuple[str | None, str] | None,
+    task: tuple[str | None, str] | None,
+    denied: bool,
+    limit: int,
+    output: str | None,
 ) -> None:
-    """List records, newest first. The namespace is proven, the person claimed, bytes are as the broker counted."""
+    """List records, newest first. The namespace is proven, the person claimed, bytes are as the broker counted.
+
+    DATASET is a dataset of the namespace; of another team's, as NAMESPACE/NAME, it is what your namespace did with it.
+    """
     from collabspace.cli import records
 
     records.show(where, records.Choice(dataset, task, denied, limit), output)
 
 
 @ledger.command()
-@click.argument("dataset", type=NameType(), required=False, shell_complete=suggest.datasets)
+@click.argument("dataset", type=ReferenceType(), required=False, shell_complete=suggest.datasets)
 @cluster_options()
 @output_option("json", "yaml")
-def verify(where: Where, dataset: str | None, output: str | None) -> None:
+def verify(where: Where, dataset: tuple[str | None, str] | None, output: str | None) -> None:
     """Check that no record was edited, removed or moved, in every chain that you may see or in that of DATASET.
 
     Each dataset has a chain of records, and one chain holds all that is about no dataset. A chain cut off at its end is
@@ -74,7 +82,7 @@ def verify(where: Where, dataset: str | None, output: str | None) -> None:
     type=click.Choice(("openlineage", "jsonl")),
     default="openlineage",
     show_default=True,
-    help="OpenLineage run events, or the records as they are.",
+    help="OpenLineage run events, or the records as `ledger list -o json` shows them.",
 )
 @click.option("--since", type=MomentType(), help="Only what happened from then on: a date, a time, or 7d.")
 @click.option("--output", "file", type=click.Path(path_type=Path, dir_okay=False), help="File to write; else stdout.")

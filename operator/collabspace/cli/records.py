@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,33 +17,39 @@ import click
 from collabspace.api import names
 from collabspace.cli.broker import answers_explained, connect
 from collabspace.cli.cluster import Cluster, run
-from collabspace.cli.errors import CommandError
+from collabspace.cli.errors import CommandError, command
 from collabspace.cli.lineage import Lineage
 from collabspace.cli.options import Where
 from collabspace.cli.output import Cell, nothing_found, plain, print_document, print_table, short, size
 from collabspace.client.client import BrokerClient
 from collabspace.client.protocol import ChainVerdict, Decision, LedgerRecord
+from collabspace.kube.client import KubeError
 
 PAGE = 500
+Reference = tuple[str | None, str]
 HEADERS = ("TIME", "EVENT", "DECISION", "REASON", "NAMESPACE", "CLAIMED BY", "TASK", "DATASET", "USE", "GRANT", "BYTES")
 WIDE_HEADERS = ("VERSION", "ACCOUNT", "POD", "CHAIN", "HASH")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which records: None and False choose all."""
+    """Which records: None and False choose all. A reference is the namespace, if one was given, and the name."""
 
-    dataset: str | None
-    task: tuple[str | None, str] | None
+    dataset: Reference | None
+    task: Reference | None
     denied: bool
     limit: int
 
 
 def show(where: Where, choice: Choice, output: str | None) -> None:
-    """Prints the newest records that fit."""
+    """Prints the newest records that fit. Raises CommandError when the namespace never had the dataset."""
+    own = _own(where, choice.dataset)
     with connect(where, names.READER_ACCOUNT) as client, answers_explained():
-        chosen = (each for each in pages(client, choice.dataset) if _fits(each, choice))
+        chosen = (each for each in pages(client, own) if _fits(each, choice))
         records = list(itertools.islice(chosen, choice.limit))
+        # Records outlive their dataset, so only a name without any is looked up.
+        if own and not records and not client.ledger(limit=1, dataset=own).records:
+            run(where, lambda cluster: _check_known(cluster, own))
     if output in ("json", "yaml"):
         print_document([record.model_dump(mode="json", by_alias=True) for record in records], output)
     elif not records:
@@ -50,6 +57,27 @@ def show(where: Where, choice: Choice, output: str | None) -> None:
     else:
         wide = output == "wide"
         print_table(HEADERS + WIDE_HEADERS if wide else HEADERS, [record_row(record, wide=wide) for record in records])
+
+
+def _own(where: Where, dataset: Reference | None) -> str | None:
+    """Name of a dataset of the namespace that the command acts in; None: another's, or none was given."""
+
+    async def acting_in(cluster: Cluster) -> str:
+        return cluster.namespace
+
+    if dataset is None:
+        return None
+    owner, name = dataset
+    return name if owner is None or owner == run(where, acting_in) else None
+
+
+async def _check_known(cluster: Cluster, dataset: str) -> None:
+    """Raises CommandError when there is no such dataset, as far as the person may know."""
+    try:
+        await cluster.find(names.SHARED_DATASETS, dataset)
+    except KubeError as error:
+        if error.status != HTTPStatus.FORBIDDEN:
+            raise
 
 
 def pages(client: BrokerClient, dataset: str | None) -> Iterator[LedgerRecord]:
@@ -66,11 +94,14 @@ def pages(client: BrokerClient, dataset: str | None) -> Iterator[LedgerRecord]:
 def _fits(record: LedgerRecord, choice: Choice) -> bool:
     if choice.denied and record.decision is not Decision.DENIED:
         return False
-    if choice.task is None:
+    return _is(record.task, choice.task) and _is(record.dataset, choice.dataset)
+
+
+def _is(recorded: str | None, wanted: Reference | None) -> bool:
+    if wanted is None:
         return True
-    namespace, name = choice.task
-    owner, _, task = (record.task or "").rpartition("/")
-    return task == name and namespace in (None, owner)
+    owner, _, name = (recorded or "").rpartition("/")
+    return wanted in ((owner, name), (None, name))
 
 
 def record_row(record: LedgerRecord, *, wide: bool = False) -> tuple[Cell, ...]:
@@ -95,8 +126,13 @@ def record_row(record: LedgerRecord, *, wide: bool = False) -> tuple[Cell, ...]:
     return (*row, short(record.version), record.account, record.pod or "-", record.chain, record.hash[:12])
 
 
-def verify(where: Where, dataset: str | None, output: str | None) -> None:
+def verify(where: Where, wanted: Reference | None, output: str | None) -> None:
     """Prints the verdict on every chain in sight, or on that of the dataset. Raises CommandError when one is broken."""
+    dataset = _own(where, wanted)
+    if wanted and not dataset:
+        owner, name = wanted
+        what = f"the chain of {owner}/{name} is its owner's"
+        raise CommandError(what, f"Check it there: {command(f'ledger verify {name} -n {owner}')}.")
     found = run(where, lambda cluster: _datasets(cluster, dataset))
     with connect(where, names.READER_ACCOUNT) as client, answers_explained():
         verdict = client.verify_ledger()

@@ -150,6 +150,13 @@ async def test_the_ledger_shows_who_did_what_and_can_be_filtered(
         len(json.loads((await chief.did("ledger", "list", "-n", hospital, "--limit", "1", "-o", "json")).stdout)) == 1
     )
     assert (await chief.did("ledger", "list", "-n", hospital, "--task", "nobody")).stdout == ""
+    whole = await chief.did("ledger", "list", f"{hospital}/notes", "-n", hospital, "-o", "json")
+    assert json.loads(whole.stdout) == records
+    acted = await rita.did("ledger", "list", f"{hospital}/notes", "-o", "json")
+    assert [each["decision"] for each in json.loads(acted.stdout)] == ["Denied"]
+    unknown = await chief.collab("ledger", "list", f"{hospital}/nots", "-n", hospital)
+    assert (unknown.exit_code, unknown.stdout) == (1, "")
+    assert f"shareddataset nots not found in namespace {hospital}" in unknown.stderr
 
 
 async def test_an_intact_ledger_is_confirmed_and_a_changed_record_is_named(
@@ -170,6 +177,8 @@ async def test_an_intact_ledger_is_confirmed_and_a_changed_record_is_named(
     assert broken.exit_code == 1
     assert f"error: the ledger was changed: chain {chain}: " in broken.stderr
     assert "2" in broken.stderr.partition(chain)[2]
+    elsewhere = await chief.collab("ledger", "verify", "other/notes", "-n", hospital)
+    assert elsewhere.exit_code == 1 and "kubectl collab ledger verify notes -n other" in elsewhere.stderr
 
 
 async def test_a_task_without_a_result_has_no_report_and_says_why(team, chief: Person, admin: KubeClient) -> None:
@@ -202,6 +211,7 @@ async def test_records_are_exported_as_they_are_oldest_first(
     await chief.did("ledger", "export", "--format", "jsonl", "--output", str(file), "-n", hospital)
     records = [json.loads(line) for line in file.read_text().splitlines()]
     assert [each["event"] for each in records][:2] == ["Published", "Opened"]
+    assert records[0]["generation"] == 1 and records[0]["purpose"] is None
     assert [each["sequence"] for each in records] == sorted(each["sequence"] for each in records)
     assert (await chief.did("ledger", "export", "--since", "2099-01-01", "-n", hospital)).stdout == ""
 
