@@ -16,6 +16,8 @@ from collabspace.cli.parameters import ModelType, NameType
 def publish_model(where: Where, model: tuple[str | None, str], dataset: str) -> None:
     """Publish what an alias stands for, or what a task has stored, as a dataset that can be granted like any other.
 
+    Only encoders can be published: whole weights with their tokenizer, as full fine-tuning stores them.
+
     Every owner of data that it learned from must have granted Derive to this namespace; own data need no grant.
     While one of them takes that back, nobody can read the published model.
     """

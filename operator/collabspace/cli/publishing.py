@@ -2,7 +2,8 @@
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from collabspace.cli.errors import CommandError, command, leaving
 from collabspace.cli.options import Where
 from collabspace.cli.output import Cell, plain, print_table, size
 from collabspace.cli.transfer import Bar
+from collabspace.client.errors import BrokerError, BrokerUnavailable
 from collabspace.client.protocol import UploadTarget
 from collabspace.formats.iob import TagScheme
 from collabspace.formats.problem import FormatError
@@ -26,15 +28,17 @@ from collabspace.formats.split import SplitRule
 from collabspace.kube.client import KubeError
 
 UNBORN = "not-created-yet"
+REMOVAL_TRIES = 10
 
 
 @dataclass(frozen=True)
 class Found:
-    """The dataset to push to; `uid` is UNBORN when it is still to be made."""
+    """The dataset to push to; `uid` is UNBORN when it is still to be made, `made`: it was made for this push."""
 
     namespace: str
     uid: str
     spec: DatasetSpec
+    made: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def push(where: Where, dataset: str, path: Path, wish: Wish) -> None:
             click.echo(f"{path} can be published; nothing was sent.", err=True)
             return
         if found.uid == UNBORN:
-            found = replace(found, uid=run(where, lambda cluster: _create(cluster, dataset, wish.spec)))
+            found = replace(found, uid=run(where, lambda cluster: _create(cluster, dataset, wish.spec)), made=True)
             click.echo(f"shareddataset.{names.GROUP}/{dataset} created")
         _send(where, dataset, found, prepared, folder)
 
@@ -186,9 +190,44 @@ def _send(where: Where, dataset: str, found: Found, prepared: Prepared, folder: 
         connect(where, names.PUBLISHER_ACCOUNT, UPLOAD_PATIENCE_SECONDS) as client,
         answers_explained(),
         leaving(again),
+        _none_left_empty(where, dataset, found),
         Bar("uploading") as bar,
     ):
         progress: Callable[[int, int], None] = bar.advance
         committed = client.push(target, manifest, folder, progress)
     click.echo(f"shareddataset.{names.GROUP}/{dataset} {'pushed' if committed.created else 'unchanged'}")
     click.echo(committed.digest)
+
+
+@contextmanager
+def _none_left_empty(where: Where, dataset: str, found: Found) -> Iterator[None]:
+    """A refused push takes along the dataset made for it. One that only broke off keeps it, to go on."""
+    try:
+        yield
+    except BrokerUnavailable:
+        raise
+    except BrokerError:
+        if found.made:
+            try:
+                run(where, lambda cluster: _remove_empty(cluster, dataset, found.uid))
+            except CommandError as error:
+                click.echo(f"note: {dataset} stays, without a version: {error.what}. {error.remedy}", err=True)
+        raise
+
+
+async def _remove_empty(cluster: Cluster, name: str, uid: str) -> None:
+    """Deletes this very dataset if it has no version. Raises KubeError."""
+    path = path_of(names.SHARED_DATASETS, cluster.namespace, name)
+    for left in reversed(range(REMOVAL_TRIES)):
+        item = await cluster.client.get(path)
+        if item["metadata"]["uid"] != uid or (item.get("status") or {}).get("versions"):
+            return
+        seen = {"uid": uid, "resourceVersion": item["metadata"]["resourceVersion"]}
+        try:
+            await cluster.client.delete(path, preconditions=seen)
+        except KubeError as error:
+            if error.status != 409 or not left:
+                raise
+            continue  # the operator wrote its status in between
+        click.echo(f"shareddataset.{names.GROUP}/{name} deleted: it was made for this and is empty")
+        return

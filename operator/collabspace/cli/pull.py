@@ -57,12 +57,14 @@ def dataset(where: Where, dataset: tuple[str | None, str], folder: Path, digest:
 @pull.command(short_help="Fetch the model that an alias stands for, or that a task has stored.")
 @click.argument("model", metavar="ALIAS|TASK", type=ModelType(), shell_complete=suggest.tasks)
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--force", is_flag=True, help="Replace another model, or a dataset, that was pulled into FOLDER.")
 @cluster_options()
-def model(where: Where, model: tuple[str | None, str], folder: Path) -> None:
+def model(where: Where, model: tuple[str | None, str], folder: Path, force: bool) -> None:
     """Fetch the model that an alias of the namespace stands for, or that a task has stored, into FOLDER.
 
-    It comes with its report, without predictions. alias/NAME and task/NAME tell one from the other.
+    It comes with its report, without predictions. alias/NAME and task/NAME tell one from the other. A folder into which
+    something else was pulled is left as it is, unless --force is given.
     """
     from collabspace.cli import stored_models
 
-    stored_models.pull(where, model, folder)
+    stored_models.pull(where, model, folder, force=force)

@@ -12,6 +12,7 @@ from stored_results import stored
 
 from collabspace.api import names
 from collabspace.cli.main import root
+from collabspace.kube.client import KubeError
 from collabspace.local.cluster import LocalCluster
 
 FILES = {f"model/{path}": content for path, content in model_files(2048).items()}
@@ -36,13 +37,17 @@ class Shell:
 
 @pytest.fixture
 async def shell(world: World, broker: BrokerProcess, published: Published, cluster: LocalCluster) -> Shell:
-    """The hospital knows where the broker is."""
+    return await shell_of(world, broker, published.owner, cluster)
+
+
+async def shell_of(world: World, broker: BrokerProcess, namespace: str, cluster: LocalCluster) -> Shell:
+    """The team knows where the broker is."""
     body = {
-        "metadata": {"name": names.BROKER_CONFIG_MAP, "namespace": published.owner},
+        "metadata": {"name": names.BROKER_CONFIG_MAP, "namespace": namespace},
         "data": {names.BROKER_URL_KEY: broker.url, names.BROKER_CA_KEY: broker.ca},
     }
-    await world.admin.create(f"/api/v1/namespaces/{published.owner}/configmaps", body)
-    return Shell(cluster, published.owner)
+    await world.admin.create(f"/api/v1/namespaces/{namespace}/configmaps", body)
+    return Shell(cluster, namespace)
 
 
 async def ended(world: World, namespace: str, task: str, digest: str) -> None:
@@ -61,6 +66,7 @@ async def test_a_person_promotes_sets_back_pulls_and_publishes(
         task: FILES | REST | {"model/tokenizer_config.json": f'{{"of": "{task}"}}'.encode()}
         for task in ("first", "second")
     }
+    held["second"]["model/labels.json"] = b"[]"
     for task, files in held.items():
         _, result = await stored(world, broker, published, tmp_path, task, files=files, parents=[published.digest])
         await ended(world, team, task, result.digest)
@@ -81,13 +87,31 @@ async def test_a_person_promotes_sets_back_pulls_and_publishes(
         await shell.did("pull", "model", name, str(into))
         assert (into / "model/tokenizer_config.json").read_bytes() == held[task]["model/tokenizer_config.json"]
         assert sorted(path.name for path in into.iterdir()) == ["DONE", "manifest.json", "metrics.json", "model"]
+    into, other = tmp_path / "second", held["first"]["model/tokenizer_config.json"]
+    await shell.did("pull", "model", "task/second", str(into))
+    occupied = await shell.collab("pull", "model", "production", str(into))
+    assert occupied.exit_code == 1 and "holds something else that was pulled" in occupied.stderr
+    assert (into / "model/tokenizer_config.json").read_bytes() != other
+    await shell.did("pull", "model", "production", str(into), "--force")
+    assert (into / "model/tokenizer_config.json").read_bytes() == other
+    assert not (into / "model/labels.json").exists()
     missing = await shell.collab("pull", "model", "nothing", str(tmp_path / "none"))
     assert missing.exit_code == 1 and "Aliases: production" in missing.stderr
-    _, table = await stored(world, broker, published, tmp_path, "table", files=REST | {"model/model.json": b"{}"})
+    _, table = await stored(
+        world,
+        broker,
+        published,
+        tmp_path,
+        "table",
+        files=REST | {"model/model.json": b"{}"},
+        spec={"method": "Majority"},
+    )
     await ended(world, team, "table", table.digest)
     refused = await shell.collab("publish-model", "table", "--as", "table")
-    assert refused.exit_code == 1 and "error: the model of table was not published: " in refused.stderr
-    assert "tokenizer" in refused.stderr and str(tmp_path.parent) not in refused.stderr
+    assert refused.exit_code == 1 and "the model of table, made by method Majority, cannot be" in refused.stderr
+    assert "only encoders can, whole weights with tokenizer" in refused.stderr
+    with pytest.raises(KubeError, match="not found"):
+        await world.admin.get(f"{DATASETS.format(team)}/table")
     shared = (await shell.did("publish-model", "production", "--as", "base")).stdout
     assert (
         f"shareddataset.{names.GROUP}/base created" in shared and f"shareddataset.{names.GROUP}/base pushed" in shared
@@ -100,3 +124,26 @@ async def test_a_person_promotes_sets_back_pulls_and_publishes(
     assert (tmp_path / "base/model.safetensors").read_bytes() == FILES["model/model.safetensors"]
     claimed = {row["claimed_by"] for row in broker.rows("event = 'Promoted' AND namespace = ?", team)}
     assert claimed == {"collabspace-admin"}
+
+
+async def test_a_refused_model_leaves_no_dataset_that_was_made_for_it_and_keeps_one_that_was_there(
+    world: World, broker: BrokerProcess, published: Published, cluster: LocalCluster, tmp_path: Path
+) -> None:
+    lab = await world.team()
+    shell = await shell_of(world, broker, lab, cluster)
+    await world.grant(published.owner, lab)
+    pod, result = await stored(
+        world, broker, published, tmp_path, namespace=lab, files=FILES | REST, parents=[published.digest]
+    )
+    with broker.client(await pod.token()) as client:
+        await asyncio.to_thread(client.fetch_version, published.uid, published.digest, tmp_path / "read")
+    await ended(world, lab, "ner", result.digest)
+    refused = await shell.collab("publish-model", "ner", "--as", "base")
+    assert refused.exit_code == 1 and f"--to {lab} --use Derive" in refused.stderr
+    assert f"shareddataset.{names.GROUP}/base deleted" in refused.stdout
+    with pytest.raises(KubeError, match="not found"):
+        await world.admin.get(f"{DATASETS.format(lab)}/base")
+    own = await world.dataset(lab, "base", format="Model")
+    again = await shell.collab("publish-model", "ner", "--as", "base")
+    assert again.exit_code == 1 and "deleted" not in again.stdout
+    assert (await world.admin.get(f"{DATASETS.format(lab)}/base"))["metadata"]["uid"] == own
