@@ -19,7 +19,7 @@ from collabspace.cli.errors import CommandError, command, leaving
 from collabspace.cli.options import Where
 from collabspace.cli.output import Cell, plain, print_table, size
 from collabspace.cli.transfer import Bar
-from collabspace.client.errors import BrokerError, BrokerUnavailable
+from collabspace.client.errors import AccessRefused
 from collabspace.client.protocol import UploadTarget
 from collabspace.formats.iob import TagScheme
 from collabspace.formats.problem import FormatError
@@ -204,9 +204,7 @@ def _none_left_empty(where: Where, dataset: str, found: Found) -> Iterator[None]
     """A refused push takes along the dataset made for it. One that only broke off keeps it, to go on."""
     try:
         yield
-    except BrokerUnavailable:
-        raise
-    except BrokerError:
+    except AccessRefused:
         if found.made:
             try:
                 run(where, lambda cluster: _remove_empty(cluster, dataset, found.uid))
