@@ -27,7 +27,16 @@ class Inspector:
         self._places = asyncio.Semaphore(CHECKS_AT_ONCE)
 
     async def check(self, folder: Path, manifest: Manifest) -> None:
-        """Returns when the files are what the manifest and its format say. Raises Refused with what is wrong."""
+        """Returns when the files are what the manifest and its format say. Raises Refused with what is wrong.
+
+        A check that crashed is tried once more: a file that breaks its reader does so again, bad luck does not.
+        """
+        code, answer = await self._run(folder, manifest)
+        if _crashed(code, answer):
+            code, answer = await self._run(folder, manifest)
+        _judge(code, answer)
+
+    async def _run(self, folder: Path, manifest: Manifest) -> tuple[int | None, bytes]:
         async with self._places:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "collabspace.broker.inspection", str(folder), str(self._memory),
@@ -43,13 +52,18 @@ class Inspector:
                 if process.returncode is None:
                     process.kill()
                     await process.wait()
-        _judge(process.returncode, answer)
+        return process.returncode, answer
+
+
+def _crashed(code: int | None, answer: bytes) -> bool:
+    """Whether the process ended in a way of its own; an uncaught exception ends it with 1 as well, but says nothing."""
+    return code not in (0, 1, 2) or (code == 1 and not answer)
 
 
 def _judge(code: int | None, answer: bytes) -> None:
     if code == 0:
         return
-    if code == 1 and len(answer) <= MAX_ANSWER_BYTES:
+    if code == 1 and 0 < len(answer) <= MAX_ANSWER_BYTES:
         raise _refused(str(json.loads(answer)["message"]))
     if code == 2:
         raise Undecided("CheckFailed", "the check of the version could not run; try again soon")
