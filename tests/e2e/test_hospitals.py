@@ -69,10 +69,10 @@ def test_what_the_demo_trained_is_exported_as_runs_with_their_inputs_and_outputs
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     runs = [json.loads(line) for line in done.stdout.splitlines()]
     inputs, outputs = (
-        {each["name"] for run in runs if run["job"]["name"] == "notes-both" for each in run[side]}
+        {each["namespace"] for run in runs if run["job"]["name"] == "notes-both" for each in run[side]}
         for side in ("inputs", "outputs")
     )
-    assert (len(inputs), outputs) == (2, {"notes-both"})
+    assert (inputs, outputs) == ({"hospital-a", "hospital-b"}, {"research-lab"})
     results = [run for run in runs if run["job"]["name"] == "notes-both" and run["outputs"]]
     assert len(results) == 1
 

@@ -111,6 +111,7 @@ async def test_a_digest_that_the_dataset_does_not_have_waits_and_starts_when_it_
 ) -> None:
     team = await teams.team()
     made = await teams.dataset(team, "table", digest("one"))
+    await until(teams.admin, DATASETS.format(team), "table", lambda item: "currentVersion" in item.get("status", {}))
     pin = {"datasetRef": {"namespace": team, "name": "table"}, "version": digest("two")}
     await teams.task(team, datasets=[{"name": "train", **pin}])
     waiting = await teams.until_reason(team, "task", "DatasetNotReady")

@@ -197,7 +197,7 @@ def test_a_manifest_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> 
 def test_a_local_cluster_that_never_was_says_how_to_start_it(tmp_path: Path) -> None:
     result = collab("local", "status", "--name", "never", env={"XDG_STATE_HOME": str(tmp_path)})
     assert result.exit_code == 1
-    assert "never started" in result.stderr
+    assert "no cluster never" in result.stderr
     assert "local up --name never" in result.stderr
 
 
