@@ -98,6 +98,9 @@ async def _follow(cluster: Cluster, key: Key, show: Callable[[Scene], None]) -> 
     namespace, name = key
     only = {"fieldSelector": f"metadata.name={name}"}
     scene = Scene(parsed(ModelSelection, await cluster.find(names.MODEL_SELECTIONS, name, namespace)))
+    if has_ended(scene.selection):
+        show(scene)
+        return scene.selection
     feeds = Feeds(cluster)
     sources = (
         changes(cluster.client, path_of(names.MODEL_SELECTIONS, namespace), only),
