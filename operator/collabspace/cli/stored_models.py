@@ -23,7 +23,7 @@ from collabspace.client.protocol import AliasState
 from collabspace.formats.model import INDEX, TOKENIZER, WEIGHTS
 from collabspace.kube.client import KubeError
 
-MODEL, PREDICTIONS = "model/", "predictions/"
+MODEL = "model/"
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,7 @@ def pull(where: Where, wanted: tuple[str | None, str], folder: Path, *, force: b
         model = find(where, client, *wanted)
         _make_way(folder, model, force=force)
         with leaving(f"What was fetched stays in {folder}; run the command again to go on."):
-            manifest = client.fetch_result(
-                model.namespace,
-                model.kind,
-                model.name,
-                folder,
-                model.digest,
-                lambda path: not path.startswith(PREDICTIONS),
-            )
+            manifest = client.fetch_result(model.namespace, model.kind, model.name, folder, model.digest)
     held = [file for file in manifest.files if file.path.startswith(MODEL)]
     bytes_held = size(sum(file.bytes for file in held))
     click.echo(f"{model.name}: {len(held)} files of the model, {bytes_held}, result {short(model.digest)} in {folder}")

@@ -104,7 +104,8 @@ class BrokerClient:
         digest: str | None = None,
         wanted: Callable[[str], bool] = lambda _path: True,
     ) -> Manifest:
-        """People: the stored result of a task of their namespace, or what an alias stands for, without its counts."""
+        """People: the stored result of a task of their namespace, or what an alias stands for, without what is per
+        record."""
         request = SessionRequest(namespace=namespace, name=name, kind=kind, digest=digest, claimed_by=self._claimed_by)
         return Download(self._transport, request, into).run(wanted)
 
