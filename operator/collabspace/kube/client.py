@@ -17,21 +17,26 @@ Operations = list[Object]
 REQUEST_SECONDS = 10.0
 # A stream of 45 s that the server has not ended by then, and on which nothing came, is dead.
 WATCH_SILENCE_SECONDS = 60.0
+TOO_MANY_REQUESTS = 429
 
 
 class KubeError(Exception):
-    """The API server said no, or could not be reached (status 0). `reason` is the Status object's."""
+    """The API server said no, or could not be reached (status 0). `reason` is the Status object's.
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    `retry_after`: seconds after which a server too busy to begin the request (429) asks to have it again.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
         self.message = message
+        self.retry_after = retry_after
 
     @property
     def transient(self) -> bool:
         """Whether the same request may succeed later without any change."""
-        return self.status in (0, 429) or self.status >= 500
+        return self.status in (0, TOO_MANY_REQUESTS) or self.status >= 500
 
 
 class _PermittedBody(aiohttp.BytesPayload):
@@ -215,6 +220,24 @@ class KubeClient:
         params: Mapping[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Object:
+        """One request; 429 with a Retry-After is a request that was not begun, and is put again while there is time."""
+        deadline = asyncio.get_running_loop().time() + self._request_seconds
+        while True:
+            try:
+                return await self._once(method, path, body, params, content_type)
+            except KubeError as error:
+                if error.retry_after is None or asyncio.get_running_loop().time() + error.retry_after > deadline:
+                    raise
+                await asyncio.sleep(error.retry_after)
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        body: Object | Operations | None,
+        params: Mapping[str, str] | None,
+        content_type: str,
+    ) -> Object:
         seconds, data = self._request_seconds, None
         if body is not None:
             permit = self._permit or _always
@@ -231,7 +254,7 @@ class KubeClient:
             raise KubeError(0, "Unreachable", f"{method} {path}: {error!r}") from error
         self._tell(method, response.status)
         if response.status >= 400:
-            raise _error(response.status, raw)
+            raise _error(response.status, raw, response.headers.get("Retry-After", ""))
         answer: Object = orjson.loads(raw)
         return answer
 
@@ -240,12 +263,13 @@ def _always() -> float:
     return math.inf
 
 
-def _error(status: int, raw: bytes) -> KubeError:
+def _error(status: int, raw: bytes, retry_after: str = "") -> KubeError:
+    wait = float(retry_after) if status == TOO_MANY_REQUESTS and retry_after.isdecimal() else None
     try:
         body = orjson.loads(raw)
-        return KubeError(status, str(body.get("reason") or ""), str(body.get("message") or ""))
+        return KubeError(status, str(body.get("reason") or ""), str(body.get("message") or ""), wait)
     except (orjson.JSONDecodeError, AttributeError):
-        return KubeError(status, "", raw[:200].decode(errors="replace"))
+        return KubeError(status, "", raw[:200].decode(errors="replace"), wait)
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
