@@ -90,9 +90,10 @@ class ApiProxy:
 
     async def _close(self) -> None:
         self._server.close()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        running = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in running:
             task.cancel()
-        await asyncio.sleep(0)
+        await asyncio.gather(*running, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = _Link(writer)
@@ -123,7 +124,9 @@ class ApiProxy:
             if pump is not None:
                 pump.cancel()
             for side in filter(None, (upstream, writer)):
-                side.close()
+                side.transport.abort()
+                with suppress(*BROKEN):
+                    await side.wait_closed()
 
     async def _pump(self, down: asyncio.StreamReader, link: _Link) -> None:
         """Answers, as they come."""
