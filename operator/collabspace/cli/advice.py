@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from collabspace.api import names
 from collabspace.api.conditions import ConditionType, Reason
-from collabspace.api.task import CollabTask
+from collabspace.api.task import CollabTask, ModelKind
 from collabspace.cli import asking_less, attempts
 from collabspace.cli.parameters import duration_text
-from collabspace.cli.task_facts import Facts, Source, blocked
+from collabspace.cli.task_facts import Facts, Source, blocked, lacking_model
 from collabspace.cli.task_state import gpus_of, message_of, reason_of, status_of
 
 QUANTITY = re.compile(r"^([0-9]+)([A-Za-z]*)$")
@@ -56,6 +56,13 @@ def grants_ran_out(task: CollabTask) -> bool:
 
 
 def _push(facts: Facts) -> Advice:
+    model = lacking_model(facts.task)
+    if model is not None:
+        place = f"-n {model.namespace}"
+        is_task = model.kind is ModelKind.COLLAB_TASK
+        if not is_task:
+            return "", (f"promote TASK --alias {model.name} {place}",)
+        return "", (f"why {model.name} {place}" if model.name in facts.taken else f"list {place}",)
     places = {(source.namespace, source.name) for source in blocked(facts.task)}
     return _owners(facts.task), tuple(f"push {name} PATH -n {owner}" for owner, name in sorted(places))
 

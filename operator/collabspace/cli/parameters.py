@@ -11,7 +11,8 @@ NAME = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 DURATION = re.compile(r"^([0-9]{1,8})(s|m|h|d)?$")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")
-MODEL_KINDS = ("alias", "task")
+MODEL_KINDS = {"alias": "Alias", "task": "CollabTask"}
+"""What is typed before the name of a model of the own team, and the kind that `modelFrom` has for it."""
 SUBJECT_KINDS = ("task", "selection")
 ROLES = {"train": "Train", "evaluate": "Evaluate"}
 GATE = re.compile(r"^([A-Za-z0-9_]{1,64})>?=(.+)$")
@@ -101,6 +102,32 @@ class ReferenceType(click.ParamType[tuple[str | None, str]]):
         return (namespace if slash else None, name)
 
 
+@dataclass(frozen=True)
+class ModelChoice:
+    """One --model of submit; `kind` as in `modelFrom`, the namespace is None when it is the task's own."""
+
+    kind: str
+    namespace: str | None
+    name: str
+
+
+class ModelSourceType(click.ParamType[ModelChoice]):
+    """`[NAMESPACE/]NAME` of a dataset, `task/NAME` or `alias/NAME` of the own team."""
+
+    name = "model"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> ModelChoice:
+        if isinstance(value, ModelChoice):
+            return value
+        before, slash, name = str(value).rpartition("/")
+        if not is_name(name) or (slash and not is_name(before)):
+            wrong = f"{str(value)[:140]!r}: give a dataset of format Model as NAME or NAMESPACE/NAME"
+            self.fail(f"{wrong}, or a model of this namespace as task/NAME or alias/NAME", param, context)
+        if before in MODEL_KINDS:
+            return ModelChoice(MODEL_KINDS[before], None, name)
+        return ModelChoice("SharedDataset", before or None, name)
+
+
 class DurationType(click.ParamType[int]):
     """Seconds, as `90`, `90s`, `10m`, `2h` or `30d`."""
 
@@ -129,11 +156,11 @@ def duration_text(seconds: int) -> str:
 
 @dataclass(frozen=True)
 class DatasetChoice:
-    """One --dataset of submit; the namespace is None when it is the task's own, the label when none was given."""
+    """One --dataset of submit; the namespace is None when it is the task's own, role and label when none was given."""
 
     namespace: str | None
     name: str
-    role: str = "Train"
+    role: str | None = None
     digest: str | None = None
     label: str | None = None
 
@@ -160,7 +187,7 @@ class DatasetType(click.ParamType[DatasetChoice]):
                 context,
             )
         namespace, name = ReferenceType().convert(reference, param, context)
-        return DatasetChoice(namespace, name, ROLES[role.lower()] if colon else "Train", digest or None, label or None)
+        return DatasetChoice(namespace, name, ROLES[role.lower()] if colon else None, digest or None, label or None)
 
 
 class SettingType(click.ParamType[tuple[str, str]]):

@@ -12,8 +12,8 @@ from collabspace.cli.parameters import (
     DatasetType,
     DurationType,
     GateType,
+    ModelSourceType,
     NameType,
-    ReferenceType,
     SettingType,
     WholeNumber,
 )
@@ -53,7 +53,7 @@ class SubmitCommand(click.Command):
     multiple=True,
     type=DatasetType(),
     metavar="[LABEL=][NS/]NAME[:ROLE][@DIGEST]",
-    help="Data; repeat it for several. Role: train (default) or evaluate.",
+    help="Data; repeat it for several. Role: train or evaluate; unsaid, train, with --method Evaluation evaluate.",
 )
 @click.option(
     "--set",
@@ -63,7 +63,13 @@ class SubmitCommand(click.Command):
     metavar="KEY=VALUE",
     help="A parameter of the method, such as learningRate=1e-4; repeat it.",
 )
-@click.option("--model", type=ReferenceType(), metavar="[NS/]NAME", help="SharedDataset of format Model to start from.")
+@click.option(
+    "--model",
+    type=ModelSourceType(),
+    metavar="[NS/]NAME|task/NAME|alias/NAME",
+    help="Model to start from, or to measure with --method Evaluation: a dataset of format Model, or of the own team "
+    "the stored result of a task or what an alias stands for.",
+)
 @click.option("--random-init", is_flag=True, help="Start from random weights.")
 @click.option("--seed", type=WholeNumber(0, 2**31 - 1), help="Seed of every random choice.")
 @click.option("--priority", type=WholeNumber(-1000, 1000), help="Higher goes first.")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from collabspace.api.dataset import Use
-from collabspace.api.task import CollabTask
+from collabspace.api.task import CollabTask, ModelKind, ModelSource
 from collabspace.api.team import Team
 from collabspace.cli.task_state import message_of
 from collabspace.core.grants import USE
@@ -47,11 +47,21 @@ class Facts:
 
 
 def sources(task: CollabTask) -> list[Source]:
-    """All that the task reads, weights included, without repetition."""
+    """All that the task reads of what owners grant, weights included, without repetition."""
     refs = [(each.dataset_ref.namespace, each.dataset_ref.name, USE[each.role]) for each in task.spec.datasets]
-    if task.spec.model_from:
-        refs.append((task.spec.model_from.namespace, task.spec.model_from.name, Use.TRAIN))
+    model = task.spec.model_from
+    if model and model.kind is ModelKind.SHARED_DATASET:
+        refs.append((model.namespace, model.name, Use.TRAIN))
     return [Source(*each) for each in dict.fromkeys(refs)]
+
+
+def lacking_model(task: CollabTask) -> ModelSource | None:
+    """The model of the own team that the message says is not there yet."""
+    model = task.spec.model_from
+    if model is None or model.kind is ModelKind.SHARED_DATASET:
+        return None
+    named = rf"modelFrom: {model.kind} {re.escape(model.namespace)}/{re.escape(model.name)}(?![-a-z0-9])"
+    return model if re.search(named, message_of(task)) else None
 
 
 def blocked(task: CollabTask) -> list[Source]:

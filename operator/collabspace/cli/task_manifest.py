@@ -10,9 +10,10 @@ from pydantic import ValidationError
 
 from collabspace.api import names
 from collabspace.api.catalogue import Catalogue, ParameterType
+from collabspace.api.run import EVALUATION, Role
 from collabspace.api.task import MAX_NAME, TaskSpec
 from collabspace.cli.errors import CommandError
-from collabspace.cli.parameters import DatasetChoice, is_name
+from collabspace.cli.parameters import DatasetChoice, ModelChoice, is_name
 from collabspace.core import parameters
 from collabspace.core.observed import describe
 
@@ -29,7 +30,7 @@ class Typed:
     method: str | None
     datasets: Sequence[DatasetChoice]
     settings: Mapping[str, str]
-    model: tuple[str | None, str] | None = None
+    model: ModelChoice | None = None
     random_init: bool = False
     seed: int | None = None
     priority: int | None = None
@@ -66,10 +67,11 @@ def build(typed: Typed, namespace: str, catalogue: Catalogue, like: Object | Non
     """
     spec: Object = {key: value for key, value in (like or {}).items() if key != "suspend"} | typed.scalars
     if typed.datasets:
-        spec["datasets"] = _datasets(typed.datasets, namespace)
+        role = Role.EVALUATE if spec.get("method") == EVALUATION else Role.TRAIN
+        spec["datasets"] = _datasets(typed.datasets, namespace, role)
     if typed.model:
-        owner, name = typed.model
-        spec["modelFrom"] = {"kind": "SharedDataset", "namespace": owner or namespace, "name": name}
+        model = typed.model
+        spec["modelFrom"] = {"kind": model.kind, "namespace": model.namespace or namespace, "name": model.name}
         spec.pop("initialization", None)
     if typed.random_init:
         spec["initialization"] = "Random"
@@ -89,15 +91,17 @@ def build(typed: Typed, namespace: str, catalogue: Catalogue, like: Object | Non
     return {"apiVersion": names.API_VERSION, "kind": "CollabTask", "metadata": metadata, "spec": spec}
 
 
-def _datasets(choices: Sequence[DatasetChoice], own: str) -> list[Object]:
-    """Each has its label, else the dataset's name; where that is taken twice, its namespace, then both."""
+def _datasets(choices: Sequence[DatasetChoice], own: str, role: Role) -> list[Object]:
+    """Each has its label, else the dataset's name; where that is taken twice, its namespace, then both. `role` is that
+    of those for which none was typed."""
     references = [(choice.namespace or own, choice.name) for choice in choices]
     by_name = Counter(name for _, name in references)
     by_owner = Counter(owner for owner, _ in references)
     found = []
     for choice, (owner, name) in zip(choices, references, strict=True):
         label = choice.label or (name if by_name[name] == 1 else owner if by_owner[owner] == 1 else f"{owner}-{name}")
-        entry: Object = {"name": label, "datasetRef": {"namespace": owner, "name": name}, "role": choice.role}
+        reference = {"namespace": owner, "name": name}
+        entry: Object = {"name": label, "datasetRef": reference, "role": choice.role or role.value}
         found.append(entry | ({"version": choice.digest} if choice.digest else {}))
     labels = Counter(entry["name"] for entry in found)
     for label, count in labels.items():
@@ -140,7 +144,7 @@ def check(document: Object, catalogue: Catalogue) -> None:
         raise CommandError(
             f"task {name}: {describe(error)}", "Correct it and submit again; nothing was sent."
         ) from error
-    problems = parameters.check(spec, catalogue).problems
+    problems = parameters.check(spec, catalogue, str(metadata.get("namespace"))).problems
     if problems:
         found = ". ".join(problem.message.rstrip(".") for problem in problems)
         raise CommandError(f"task {name}: {found}", "Correct it and submit again; nothing was sent.")

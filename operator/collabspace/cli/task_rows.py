@@ -160,7 +160,7 @@ def facts(task: CollabTask, now: dt.datetime) -> list[tuple[str, str]]:
             ("dataset", f"{each.name}: {reference}, {each.role}" + (f", version {version}" if version else ""))
         )
     if spec.model_from:
-        lines.append(("model", f"{spec.model_from.namespace}/{spec.model_from.name}"))
+        lines.append(("model", f"{spec.model_from.namespace}/{spec.model_from.name}, {spec.model_from.kind}"))
     if spec.parameters:
         lines.append(("parameters", ", ".join(f"{key}={value}" for key, value in spec.parameters.items())))
     asked = spec.resources_per_node

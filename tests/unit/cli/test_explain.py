@@ -104,6 +104,26 @@ def test_one_dataset_in_two_roles_needs_one_grant_with_both_uses() -> None:
     assert commands(task) == ("grants add notes -n h --to research-lab --use Train --use Evaluate",)
 
 
+@pytest.mark.parametrize(
+    ("kind", "taken", "said"),
+    [
+        ("CollabTask", {"best"}, "why best -n research-lab"),
+        ("CollabTask", set(), "list -n research-lab"),
+        ("Alias", set(), "promote TASK --alias best -n research-lab"),
+    ],
+)
+def test_a_model_of_the_own_team_that_is_not_there_yet_is_not_asked_of_an_owner_of_data(
+    kind: str, taken: set[str], said: str
+) -> None:
+    model = {"kind": kind, "namespace": "research-lab", "name": "best"}
+    message = f"modelFrom: {kind} research-lab/best stands for nothing yet"
+    spec = {"initialization": "Pretrained", "modelFrom": model}
+    waiting = a_task(reason="DatasetNotReady", message=message, spec=spec)
+    assert commands(waiting, taken=frozenset(taken)) == (said,)
+    other = a_task(reason="DatasetNotReady", message="hospital-a/notes has no version yet", spec=spec)
+    assert commands(other) == ("push notes PATH -n hospital-a",)
+
+
 def test_an_expired_grant_is_extended() -> None:
     assert commands(a_task(reason="GrantExpired", message="hospital-a/notes"))[0].endswith("--use Train --until 30d")
 

@@ -11,6 +11,8 @@ from collabspace.cli.parameters import (
     DatasetType,
     DurationType,
     GateType,
+    ModelChoice,
+    ModelSourceType,
     ReferenceType,
     SettingType,
     UseType,
@@ -52,11 +54,30 @@ def test_anything_else_is_no_duration(text: str) -> None:
         ("hospital-a/notes:evaluate", DatasetChoice("hospital-a", "notes", "Evaluate")),
         ("notes:Train@" + DIGEST, DatasetChoice(None, "notes", "Train", DIGEST)),
         ("a=hospital-a/notes:train", DatasetChoice("hospital-a", "notes", "Train", None, "a")),
-        ("a/notes@" + DIGEST, DatasetChoice("a", "notes", "Train", DIGEST)),
+        ("a/notes@" + DIGEST, DatasetChoice("a", "notes", None, DIGEST)),
     ],
 )
 def test_a_dataset_may_say_namespace_role_and_digest(text: str, choice: DatasetChoice) -> None:
     assert DatasetType()(text) == choice
+
+
+@pytest.mark.parametrize(
+    ("text", "choice"),
+    [
+        ("base", ModelChoice("SharedDataset", None, "base")),
+        ("film-archive/minilm", ModelChoice("SharedDataset", "film-archive", "minilm")),
+        ("task/sentiment-linear", ModelChoice("CollabTask", None, "sentiment-linear")),
+        ("alias/sentiment", ModelChoice("Alias", None, "sentiment")),
+    ],
+)
+def test_a_model_is_a_dataset_or_of_the_own_team_a_task_or_an_alias(text: str, choice: ModelChoice) -> None:
+    assert ModelSourceType()(text) == choice
+
+
+@pytest.mark.parametrize("text", ["", "/", "task/", "a/task/x", "../x", "Alias/x", "alias/X"])
+def test_anything_else_is_no_model_and_all_three_forms_are_named(text: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"NAME or NAMESPACE/NAME, or .* task/NAME or alias/NAME"):
+        ModelSourceType()(text)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ from cli_workplace import DIGEST, raw_task
 
 from collabspace.api.catalogue import catalogue
 from collabspace.cli.errors import CommandError
-from collabspace.cli.parameters import DatasetChoice
+from collabspace.cli.parameters import DatasetChoice, ModelChoice
 from collabspace.cli.task_manifest import Typed, build, check
 
 NOTES = (DatasetChoice("hospital-a", "notes"),)
+TINY = ModelChoice("SharedDataset", None, "tiny")
+HUBS = ModelChoice("SharedDataset", "hub", "tiny")
 
 
 def typed(**parts: Any) -> Typed:
@@ -34,7 +36,7 @@ def test_only_what_was_typed_is_written() -> None:
 
 def test_everything_that_can_be_typed_has_its_field() -> None:
     spec = built(
-        settings={"epochs": "5", "learningRate": "1e-4"}, model=("hub", "tiny"), random_init=False, seed=7, priority=-3,
+        settings={"epochs": "5", "learningRate": "1e-4"}, model=HUBS, random_init=False, seed=7, priority=-3,
         gates={"entity_micro_f1": "0.8"}, cpu="2", memory="4Gi", gpus=1,
         datasets=(DatasetChoice(None, "own", "Evaluate", DIGEST),),
     )  # fmt: skip
@@ -46,6 +48,20 @@ def test_everything_that_can_be_typed_has_its_field() -> None:
     assert spec["datasets"][0] == {
         "name": "own", "datasetRef": {"namespace": "lab", "name": "own"}, "role": "Evaluate", "version": DIGEST,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["CollabTask", "Alias"])
+@pytest.mark.parametrize("method", ["FullFineTuning", "Evaluation"])
+def test_a_model_of_the_own_team_is_started_from_or_measured(kind: str, method: str) -> None:
+    document = build(typed(method=method, model=ModelChoice(kind, None, "tiny"), random_init=False), "lab", catalogue())
+    check(document, catalogue())
+    assert document["spec"]["modelFrom"] == {"kind": kind, "namespace": "lab", "name": "tiny"}
+
+
+def test_an_evaluation_only_measures_so_its_data_need_no_role() -> None:
+    datasets = (DatasetChoice("a", "notes"), DatasetChoice("b", "notes", "Train"))
+    roles = [each["role"] for each in built(method="Evaluation", datasets=datasets)["datasets"]]
+    assert roles == ["Evaluate", "Train"]
 
 
 def test_limits_have_their_fields_and_a_copy_is_not_suspended() -> None:
@@ -110,7 +126,7 @@ def test_a_copy_differs_in_what_was_typed_only() -> None:
 
 def test_a_copy_with_weights_forgets_the_random_start_and_the_other_way_round() -> None:
     like = raw_task()["spec"]
-    with_weights = build(Typed("y", None, None, (), {}, model=(None, "tiny")), "lab", catalogue(), like)["spec"]
+    with_weights = build(Typed("y", None, None, (), {}, model=TINY), "lab", catalogue(), like)["spec"]
     assert "initialization" not in with_weights
     random_again = build(Typed("z", None, None, (), {}, random_init=True), "lab", catalogue(), with_weights)["spec"]
     assert "modelFrom" not in random_again
@@ -137,6 +153,10 @@ def test_a_complete_task_passes() -> None:
         ({"datasets": []}, "spec.datasets"),
         ({"resourcesPerNode": {"memory": "4Gib"}}, "spec.resourcesPerNode.memory"),
         ({"seed": -1}, "spec.seed"),
+        (
+            {"initialization": "Pretrained", "modelFrom": {"kind": "Alias", "namespace": "film-club", "name": "x"}},
+            "modelFrom.namespace is 'film-club': kind Alias is of the own namespace alone",
+        ),
     ],
 )
 def test_what_the_operator_would_refuse_is_named_by_its_field(change: dict[str, Any], said: str) -> None:
