@@ -20,6 +20,7 @@ from collabspace.broker.alias_routes import AliasRoutes
 from collabspace.broker.checkpoints import CheckpointRoutes
 from collabspace.broker.following import Following
 from collabspace.broker.identity import AccessDenied
+from collabspace.broker.offers import OfferRoutes
 from collabspace.broker.outcomes import AttemptRoutes, ResultRoutes
 from collabspace.broker.parts import Parts
 from collabspace.broker.publishing import UploadRoutes
@@ -91,6 +92,7 @@ def _routes(parts: Parts) -> list[Route]:
     results, checkpoints, admin = ResultRoutes(parts), CheckpointRoutes(parts), AdminRoutes(parts)
     aliases = AliasRoutes(parts)
     records = RecordRoutes(parts.gate, parts.cluster, parts.journal, parts.knowledge)
+    offers = OfferRoutes(parts.gate, parts.cluster, parts.knowledge)
     upload = "/v1/uploads/{upload}"
     result = "/v1/results/{namespace}/{task}"
     return [
@@ -113,6 +115,7 @@ def _routes(parts: Parts) -> list[Route]:
         Route("/v1/ledger/verify", records.verify, methods=["GET"]),
         Route("/v1/aliases/{namespace}", aliases.list, methods=["GET"]),
         Route("/v1/aliases/{namespace}/{alias:path}", aliases.put, methods=["PUT"]),
+        Route("/v1/datasets/{namespace}", offers.list, methods=["GET"]),
         Route("/v1/admin/rebind", admin.rebind, methods=["POST"]),
     ]
 

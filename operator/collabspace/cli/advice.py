@@ -105,6 +105,10 @@ def _correct(facts: Facts) -> Advice:
     return "", ("submit --help", correction(facts.task) or _again(facts, ""))
 
 
+def _submit_anew(_facts: Facts) -> Advice:
+    return "", ("submit --help",)
+
+
 def _ask_for_less_or_more_quota(facts: Facts) -> Advice:
     quota, less = asking_less.beyond_quota(facts.task.spec.resources_per_node, facts.team)
     if not quota:
@@ -233,6 +237,7 @@ ADVICE: dict[Reason, Callable[[Facts], Advice]] = {
     Reason.EXCEEDS_CAPACITY: _ask_for_less,
     Reason.OUT_OF_MEMORY: _more_memory,
     Reason.USER_ERROR: _read_logs,
+    Reason.RESULT_GONE: _submit_anew,
     Reason.GATE_NOT_MET: _read_report,
     Reason.BUDGET_SPENT: _larger_budget,
     Reason.DIVERGED: _lower_learning_rate,

@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "resume": ("control", "resume", "Let a suspended task go on from its newest checkpoint."),
     "priority": ("control", "priority", "Change the priority of a task that waits."),
     "cancel": ("control", "cancel", "Stop a task for good and delete it with its checkpoints."),
-    "list": ("tasks", "list_tasks", "List tasks with their state and reason."),
+    "list": ("tasks", "list_tasks", "List tasks, selections, aliases, or the datasets that the team may use."),
     "get": ("tasks", "get_task", "Show one task or selection: steps, live progress, attempts, figures."),
     "why": ("why", "why", "Answer in plain words why a task stands where it does, with the next command."),
     "logs": ("logs", "logs", "Print what the trainer of a task wrote."),

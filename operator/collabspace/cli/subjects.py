@@ -52,7 +52,7 @@ def _is_selection(where: Where, kind: str | None, name: str) -> bool:
         return True
     namespace = run(where, _namespace)
     what = f"collabtask {name} not found in namespace {namespace}, nor a modelselection of that name"
-    both = f"{command(f'list -n {namespace}')}, {command(f'list --selections -n {namespace}')}"
+    both = f"{command(f'list -n {namespace}')}, {command(f'list selections -n {namespace}')}"
     raise CommandError(what, f"See what is there: {both}.")
 
 

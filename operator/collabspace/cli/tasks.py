@@ -1,4 +1,4 @@
-"""`list`, `get` and `wait`: where tasks and selections stand."""
+"""`list`, `get` and `wait`: where tasks and selections stand, and what there is to train on and to start from."""
 
 import click
 
@@ -7,24 +7,37 @@ from collabspace.cli.options import Where, cluster_options, output_option
 from collabspace.cli.output import OBJECT_FORMS
 from collabspace.cli.parameters import DurationType, NameType, ReasonType, SubjectType
 
+LISTED = ("tasks", "selections", "datasets", "aliases")
 CONDITIONS = ("Accepted", "DataAuthorized", "Admitted", "Running", "Succeeded", "Stalled")
 
 
-@click.command("list", short_help="List tasks with their state and reason.")
-@click.option("-l", "--selector", help="Labels to select by, as team=nlp.")
+@click.command("list", short_help="List tasks, selections, aliases, or the datasets that the team may use.")
+@click.argument("what", type=click.Choice(LISTED), default=LISTED[0], metavar=f"[{'|'.join(LISTED)}]")
+@click.option("-l", "--selector", help="Labels of tasks or selections to select by, as team=nlp.")
 @click.option(
     "--reason",
     type=ReasonType(),
     help="Only tasks that stand where they do for this reason.",
 )
-@click.option("--selections", is_flag=True, help="Selections instead of tasks.")
-@click.option("-w", "--watch", is_flag=True, help="Go on showing changes.")
+@click.option("-w", "--watch", is_flag=True, help="Tasks: go on showing changes.")
 @cluster_options(all_namespaces=True)
 @output_option("wide", *OBJECT_FORMS)
 def list_tasks(
-    where: Where, selector: str | None, reason: str | None, selections: bool, watch: bool, output: str | None
+    where: Where, what: str, selector: str | None, reason: str | None, watch: bool, output: str | None
 ) -> None:
-    """List tasks, or selections, with their state and reason."""
+    """List tasks (unless said otherwise) or selections with their state and reason, or what there is to use.
+
+    \b
+    datasets  those of the team and those that other teams granted to it: version, uses, until when, what for
+    aliases   names of the team for stored models: which model, since when, set by which selection, what before
+    """
+    if what in ("datasets", "aliases"):
+        if selector or reason or watch or where.all_namespaces or output == "wide":
+            raise click.UsageError(f"list {what} takes -n and -o json, yaml or name alone")
+        from collabspace.cli import alias_list, dataset_list
+
+        (dataset_list if what == "datasets" else alias_list).show(where, output)
+        return
     from collabspace.cli import selection_views, task_views
 
     params = {"labelSelector": selector} if selector else {}
@@ -32,9 +45,9 @@ def list_tasks(
         params["fieldSelector"] = f"status.reason={reason}"
     if watch and output not in (None, "wide"):
         raise click.UsageError(f"-w prints rows and does not go with -o {output}")
-    if selections and watch:
+    if what == "selections" and watch:
         raise click.UsageError("-w watches tasks; watch one selection: get selection/NAME -w")
-    if selections:
+    if what == "selections":
         selection_views.show_list(where, params, output)
     elif watch:
         task_views.watch_list(where, params)

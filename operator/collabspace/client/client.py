@@ -23,6 +23,8 @@ from collabspace.client.protocol import (
     Checkpoint,
     Checkpoints,
     Committed,
+    DatasetOffer,
+    DatasetOffers,
     Feed,
     LedgerPage,
     LedgerVerdict,
@@ -195,6 +197,10 @@ class BrokerClient:
     def aliases(self, namespace: str) -> list[AliasState]:
         """Readers and publishers: what the aliases of their namespace stand for, in order of their names."""
         return self._transport.json(Aliases, "GET", f"/v1/aliases/{quote(namespace)}").aliases
+
+    def datasets(self, namespace: str) -> list[DatasetOffer]:
+        """Readers and publishers: the datasets of their namespace and those granted to it, by namespace and name."""
+        return self._transport.json(DatasetOffers, "GET", f"/v1/datasets/{quote(namespace)}").datasets
 
     def set_alias(self, namespace: str, alias: str, change: AliasChange) -> AliasState:
         """Publishers of the namespace, and the operator: the alias stands for a stored result. Once for each key.

@@ -23,6 +23,7 @@ above has a Refusal as body; `AccessRefused` (403) is the one answer for all tha
 | GET /v1/ledger/verify | reader, publisher | checks the chains the caller may see |
 | PUT /v1/aliases/{namespace}/{alias} | operator, publisher | sets an alias, once for each key |
 | GET /v1/aliases/{namespace} | reader, publisher | the namespace's aliases |
+| GET /v1/datasets/{namespace} | reader, publisher | the namespace's datasets, and those granted to it |
 | POST /v1/admin/rebind | admin account | versions of a dataset that was deleted or restored go to its successor |
 """
 
@@ -212,6 +213,37 @@ class AliasState(Frozen):
 
 class Aliases(Frozen):
     aliases: list[AliasState]
+
+
+class GrantOffer(Frozen):
+    """A grant as its grantee sees it. `ended`: its end is past."""
+
+    name: str
+    uses: list[str]
+    purpose: str = ""
+    not_after: str | None = Field(default=None, alias="notAfter")
+    ended: bool = False
+
+
+class DatasetOffer(Frozen):
+    """A dataset that the asking namespace owns (`grants` is empty: it needs none) or that is granted to it.
+
+    `version` is the newest, None when there is none or every grant has ended. `unready` is the reason why no task can
+    use it now; empty: none.
+    """
+
+    namespace: str
+    name: str
+    format: str
+    version: Digest | None = None
+    created_time: str | None = Field(default=None, alias="createdTime")
+    records: int | None = None
+    unready: str = ""
+    grants: list[GrantOffer] = []
+
+
+class DatasetOffers(Frozen):
+    datasets: list[DatasetOffer]
 
 
 class Feed(Frozen):

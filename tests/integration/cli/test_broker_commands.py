@@ -123,7 +123,12 @@ async def test_a_member_pulls_what_is_granted_for_download_and_a_stranger_gets_n
     refused = await rita.collab("pull", f"{hospital}/notes", str(tmp_path / "mine"))
     assert refused.exit_code == 1
     assert refused.stderr.startswith("error: the broker refused: ")
-    await chief.did("grants", "add", "notes", "-n", hospital, "--to", lab, "--use", "Download")
+    assert (await rita.did("list", "datasets")).stderr == f"No resources found in {lab} namespace.\n"
+    await chief.did("grants", "add", "notes", "-n", hospital, "--to", lab, "--use", "Download", "--purpose", "a look")
+    listed = (await rita.did("list", "datasets")).stdout.splitlines()
+    assert listed[1].split()[:2] == [hospital, "notes"] and listed[1].endswith("Download   -       a look")
+    assert (await rita.did("list", "datasets", "-o", "name")).stdout == f"{hospital}/notes\n"
+    assert "promote TASK --alias NAME" in (await rita.did("list", "aliases")).stderr
     await rita.did("pull", f"{hospital}/notes", str(tmp_path / "mine"))
     manifest = json.loads((tmp_path / "mine" / "manifest.json").read_text())
     for file in manifest["files"]:

@@ -153,11 +153,11 @@ async def test_list_get_why_and_compare_know_selections(
 ) -> None:
     await chief.did("select", "-f", str(file), "-n", lab)
     await put_status(admin, lab, "Completed", "True", **ENDED)
-    listed = (await chief.did("list", "--selections", "-n", lab)).stdout.splitlines()
+    listed = (await chief.did("list", "selections", "-n", lab)).stdout.splitlines()
     assert listed[1].split()[:9] == [
         "sentiment", "TextClassification", "accuracy", "Succeeded", "Completed", "2", "of", "2", "linear",
     ]  # fmt: skip
-    assert (await chief.did("list", "--selections", "-n", lab, "-o", "name")).stdout.strip() == (
+    assert (await chief.did("list", "selections", "-n", lab, "-o", "name")).stdout.strip() == (
         f"modelselection.{names.GROUP}/sentiment"
     )
     shown = (await chief.did("get", "sentiment", "-n", lab)).stdout

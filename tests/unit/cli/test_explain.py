@@ -48,6 +48,7 @@ WITHOUT_ADVICE = {
     "BudgetExhausted",
     "NoWinner",
     "ComparisonFailed",
+    "PromotionRefused",
 }
 
 
