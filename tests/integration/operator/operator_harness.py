@@ -53,6 +53,10 @@ class OperatorProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        self.launch()
+        self.until_ready()
+
+    def launch(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "collabspace.controller.main"],
@@ -60,9 +64,11 @@ class OperatorProcess:
                 stdout=log,
                 stderr=log,
             )
+
+    def until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while self.probe("/readyz")[0] != 200:
-            assert self.process.poll() is None, self.log.read_text()[-4000:]
+            assert self.running(), self.log.read_text()[-4000:]
             assert time.monotonic() < deadline, self.log.read_text()[-4000:]
             threading.Event().wait(0.05)
 

@@ -52,7 +52,7 @@ async def test_an_operator_started_without_api_server_waits_for_it(
     await teams.task(team)
     cluster.kill(APISERVER)
     told = Told(operator)
-    starting = asyncio.create_task(asyncio.to_thread(operator.start))
+    operator.launch()
     try:
         await told.that("the Lease cannot be read or written")
         status, words = operator.probe("/readyz")
@@ -60,7 +60,7 @@ async def test_an_operator_started_without_api_server_waits_for_it(
         assert operator.running()
     finally:
         await asyncio.to_thread(cluster.start, APISERVER)
-    await starting
+    await asyncio.to_thread(operator.until_ready)
     await teams.until_reason(team, "task", "Starting", 60)
 
 
