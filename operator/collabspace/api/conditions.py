@@ -246,6 +246,12 @@ class Reason(StrEnum):
         "The task could not start within spec.pendingDeadlineSeconds; the message says what it waited for.",
     )
     ACCESS_REVOKED = "AccessRevoked", Outcome.TERMINAL, "The owner took the grant back while the task needed it."
+    RESULT_GONE = (
+        "ResultGone",
+        Outcome.TERMINAL,
+        "A stored result that the task compares or starts from was deleted with its task, so no attempt can have it "
+        "(again). Submit the task anew with results that are there.",
+    )
 
     METRIC_MISSING = (
         "MetricMissing",
@@ -272,6 +278,12 @@ class Reason(StrEnum):
         "ComparisonFailed",
         Outcome.TERMINAL,
         "The candidates are ranked, but the task that compares them record by record failed; the message names it.",
+    )
+    PROMOTION_REFUSED = (
+        "PromotionRefused",
+        Outcome.TERMINAL,
+        "There is a winner, but the broker refused to let the alias stand for it; the message says why. Asked again is "
+        "when the selection is suspended and resumed; a person can do it: kubectl collab promote SELECTION.",
     )
 
     COMPLETED = "Completed", Outcome.GOOD, "Done; the result is stored: kubectl collab report TASK."

@@ -31,8 +31,16 @@ CALL_SECONDS = 10
 PROMOTION_SECONDS = 300
 # Reason of the 409 that says: the alias is not what it was to replace.
 ALIAS_MOVED = "AliasMoved"
-# Answers after which the same request may succeed: who asks was not believed, or too much was asked at once.
-UNDECIDED = frozenset({401, 403, 408, 429})
+# Answers after which the same request may succeed by itself: it was too slow, or too much was asked at once.
+UNDECIDED = frozenset({408, 429})
+# Reason of the 404 and 405 of a broker of another release: it may be about to be replaced.
+NO_SUCH_CALL = "NoSuchCall"
+# Who asks was not believed. A token that was just replaced, or signing keys that were, explain a few such answers;
+# so many, each to a new token and with the pauses between them most of a minute apart, are the broker's decision.
+UNBELIEVED = frozenset({401, 403})
+UNBELIEVED_TRIES = 7
+# The broker's own words for it are the same for everything that it refuses.
+UNBELIEVED_WORDS = "it does not believe that this is the operator; an admin looks into both logs and their settings"
 TOKEN_SECONDS = 600
 MAX_FEED_BYTES = 256 << 20
 MAX_SOURCES = 64
@@ -90,6 +98,7 @@ class Broker:
         self._permit = permit
         self._session: aiohttp.ClientSession | None = None
         self._unsent: OrderedDict[tuple[str, int], Usage] = OrderedDict()
+        self._unbelieved: dict[str, int] = {}
         self._wanted = asyncio.Event()
 
     async def run(self) -> None:
@@ -117,7 +126,7 @@ class Broker:
 
     async def promote(self, request: PromotionRequest) -> Answer:
         """Asks that the alias be set; asking again by the same key is harmless. Raises BrokerError or KubeError when
-        the broker has not decided: ask again."""
+        the broker has not decided: ask again. A refusal is what no asking again changes."""
         if self._session is None:
             raise BrokerError("not connected yet")
         change = AliasChange(
@@ -130,13 +139,24 @@ class Broker:
             if status < 300:
                 record = _alias(AliasState.model_validate_json(raw))
                 self._world.tell_alias((request.namespace, request.alias), record)
+                self._unbelieved.pop(request.key, None)
                 return Answer(record)
-            if status in UNDECIDED or status >= 500:
-                raise BrokerError(f"answered {status}")
             refusal = Refusal.model_validate_json(raw)
         except ValidationError as error:
             raise BrokerError(f"answered {status}, not understood") from error
-        return Answer(None, moved=refusal.reason == ALIAS_MOVED, words=printable(refusal.message)[:300])
+        if status in UNDECIDED or status >= 500 or refusal.reason == NO_SUCH_CALL or self._may_believe(request, status):
+            raise BrokerError(f"answered {status}")
+        words = UNBELIEVED_WORDS if status in UNBELIEVED else printable(f"{refusal.reason}: {refusal.message}")[:300]
+        return Answer(None, moved=refusal.reason == ALIAS_MOVED, words=words)
+
+    def _may_believe(self, request: PromotionRequest, status: int) -> bool:
+        """Whether the broker did not believe us, and another token may change that."""
+        tries = self._unbelieved.pop(request.key, 0) + 1
+        if status not in UNBELIEVED or tries >= UNBELIEVED_TRIES:
+            return False
+        self._unbelieved[request.key] = tries
+        self._tokens.forget()
+        return True
 
     async def _read(self, session: aiohttp.ClientSession) -> None:
         backoff, cursor = Backoff(), ""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from collabspace.api.run import RunResult
 from collabspace.api.task import ModelKind, ModelSource, TaskSpec
-from collabspace.core.observed import Models
+from collabspace.core.observed import Models, StoredResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,31 @@ def compared(spec: TaskSpec, namespace: str, models: Models) -> tuple[tuple[RunR
         else:
             found.append(RunResult(name=each.name, candidate=each.candidate, uid=task.uid, digest=each.digest))
     return tuple(found), tuple(lacking)
+
+
+def gone(spec: TaskSpec, namespace: str, models: Models, model_uid: str | None) -> str:
+    """What the task can never have, in words; empty: nothing.
+
+    A result is of the one task that stored it: once that is deleted, no task of its name can store it again.
+    `model_uid` is of the object whose model the first attempt had, empty when it had none; None: there was no attempt.
+    """
+    lost = [
+        f"results[{each.name}]: CollabTask {namespace}/{each.task_name}"
+        for each in spec.results
+        if _is_gone(models.results.get((namespace, each.task_name)), each.digest, model_uid is not None)
+    ]
+    source = spec.model_from
+    if model_uid and source is not None and source.kind is ModelKind.COLLAB_TASK:
+        task = models.results.get((namespace, source.name))
+        if task is None or task.uid != model_uid:
+            lost.append(f"modelFrom: CollabTask {namespace}/{source.name}")
+    words = "was deleted, and its result with it; submit the task anew with results that are there"
+    return f"{', '.join(lost)} {words}" if lost else ""
+
+
+def _is_gone(task: StoredResult | None, digest: str, had: bool) -> bool:
+    """`had`: an attempt had the result, so a task that does not have it is another one."""
+    return task is None or (had and task.digest != digest)
 
 
 def misfits(spec: TaskSpec, namespace: str, models: Models) -> list[str]:

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from collabspace.api import timestamp
 from collabspace.api.conditions import Reason
-from collabspace.api.selection import CandidateState, PromotionState, SelectionSpec, SelectionStatus
-from collabspace.core import selection_budget, selection_check, selection_decision, selection_pins
+from collabspace.api.selection import CandidateState, SelectionSpec, SelectionStatus
+from collabspace.core import selection_budget, selection_check, selection_decision, selection_pins, selection_promotion
 from collabspace.core.observed import ObservedSelection, ObservedTask
 from collabspace.core.selection_board import entries, settle, stand, total
 from collabspace.core.selection_case import Case
@@ -37,7 +37,7 @@ def decide_selection(selection: ObservedSelection, world: SelectionWorld, now: d
         return SelectionPlan()
     spec = selection.spec
     if is_final(selection.status):
-        return _after(selection, world) if spec is not None else SelectionPlan()
+        return _after(selection, spec, world, now) if spec is not None else SelectionPlan()
     if spec is None:
         return refuse(selection, Reason.INVALID_SPEC, selection.problem, now)
     if not selection.status.datasets:
@@ -159,17 +159,7 @@ def _live(selection: ObservedSelection, spec: SelectionSpec, world: SelectionWor
     )
 
 
-def _after(selection: ObservedSelection, world: SelectionWorld) -> SelectionPlan:
-    """Of an ended selection no task goes on; and a person may promote its winner later."""
-    spec, before = selection.spec, selection.status
-    if spec is None:
-        return SelectionPlan()
-    live = _live(selection, spec, world)
-    record, winner = before.promotion, before.winner
-    if record is None or winner is None or record.state is not PromotionState.AWAITING:
-        return SelectionPlan(discard=live)
-    alias = world.models.aliases.get((selection.meta.namespace, record.alias))
-    if alias is None or alias.digest != winner.result_digest:
-        return SelectionPlan(discard=live)
-    promoted = selection_decision.promoted(record.alias, alias)
-    return SelectionPlan(status=before.model_copy(update={"promotion": promoted}), discard=live)
+def _after(selection: ObservedSelection, spec: SelectionSpec, world: SelectionWorld, now: dt.datetime) -> SelectionPlan:
+    """Of an ended selection no task goes on; its alias may still be set."""
+    case = Case(selection, spec, world, now, {}, (), selection.status)
+    return replace(selection_promotion.reconsider(case), discard=_live(selection, spec, world))

@@ -4,26 +4,17 @@ from dataclasses import dataclass, replace
 
 from collabspace.api.catalogue import Purpose
 from collabspace.api.conditions import Reason
-from collabspace.api.selection import (
-    Champion,
-    ComparisonEntry,
-    PromotionMode,
-    PromotionRecord,
-    PromotionState,
-    Rival,
-    Verdict,
-    Winner,
-)
+from collabspace.api.selection import Champion, ComparisonEntry, PromotionMode, PromotionState, Rival, Verdict, Winner
 from collabspace.core import ranking, selection_comparison, selection_pins, status
-from collabspace.core.observed import AliasRecord
 from collabspace.core.selection_board import MAX_MESSAGE, VALIDATION, Standing, ranked
 from collabspace.core.selection_case import Case
 from collabspace.core.selection_children import CHOOSE, Stage, Trial
 from collabspace.core.selection_comparison import Choice, finalists, results_of
+from collabspace.core.selection_promotion import MOVED, ask, end, has_moved, is_promoted, standing
 from collabspace.core.selection_rivals import compare
 from collabspace.core.selection_status import ongoing, over, sooner
 from collabspace.core.selection_steps import step
-from collabspace.core.selection_world import PromotionRequest, SelectionPlan
+from collabspace.core.selection_world import SelectionPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +41,8 @@ def conclude(case: Case) -> SelectionPlan:
         return ongoing(case.selection, case.base, Reason.COMPARING, words, case.now)
     if not _is_same(case.selection.status.winner, decided.winner):
         return _record(case, decided)
-    if promotion is not None and _has_moved(case, promotion.alias, decided.winner):
-        words = "somebody else set the alias meanwhile, so the comparison does not hold; look at it and decide anew"
-        return _end(case, decided, PromotionState.MOVED, words)
+    if promotion is not None and has_moved(case, promotion.alias, decided.winner):
+        return end(case, decided.winner, PromotionState.MOVED, MOVED)
     compared = compare(case, decided.standing, best)
     if isinstance(compared, SelectionPlan):
         return compared
@@ -109,18 +99,9 @@ def _is_same(known: Winner | None, winner: Winner) -> bool:
     )
 
 
-def _alias(case: Case, name: str) -> AliasRecord | None:
-    return case.world.models.aliases.get((case.namespace, name))
-
-
-def _key(case: Case) -> str:
-    """The same at every try, also of another process: the spec is frozen, so a selection promotes once."""
-    return f"{case.selection.meta.uid}/promotion"
-
-
 def _record(case: Case, decided: _Decided) -> SelectionPlan:
     """Winner and champion go on record together, before anything is done about either."""
-    alias = _alias(case, case.spec.promotion.alias) if case.spec.promotion is not None else None
+    alias = standing(case, case.spec.promotion.alias) if case.spec.promotion is not None else None
     # Without a champion on record beside the winner, there was none.
     champion = Champion(task_name=alias.task, result_digest=alias.digest) if alias is not None else None
     base = case.base.model_copy(update={"winner": decided.winner, "champion": champion, "comparison": []})
@@ -128,59 +109,23 @@ def _record(case: Case, decided: _Decided) -> SelectionPlan:
     return sooner(ongoing(case.selection, base, Reason.COMPARING, words, case.now), 0.0)
 
 
-def _is_promoted(case: Case, alias: AliasRecord | None, winner: Winner) -> bool:
-    """Whether the alias was set by us, or stands for the winner by anybody's doing."""
-    if alias is None:
-        return False
-    return _key(case) in alias.keys or alias.digest == winner.result_digest
-
-
-def _has_moved(case: Case, name: str, winner: Winner) -> bool:
-    alias, champion = _alias(case, name), case.base.champion
-    if _is_promoted(case, alias, winner):
-        return False
-    now = alias.digest if alias is not None else None
-    return now != (champion.result_digest if champion is not None else None)
-
-
 def _promote(case: Case, decided: _Decided, compared: list[ComparisonEntry]) -> SelectionPlan:
-    told = replace(case, base=case.base.model_copy(update={"comparison": compared}))
+    told, winner = replace(case, base=case.base.model_copy(update={"comparison": compared})), decided.winner
     promotion = case.spec.promotion
     if promotion is None:
-        return _end(told, decided)
-    alias = _alias(case, promotion.alias)
-    if alias is not None and _is_promoted(case, alias, decided.winner):
-        return _end(told, decided, PromotionState.PROMOTED, alias=alias)
+        return end(told, winner)
+    alias = standing(case, promotion.alias)
+    if alias is not None and is_promoted(case, alias, winner):
+        return end(told, winner, PromotionState.PROMOTED, alias=alias)
     if promotion.mode is PromotionMode.MANUAL:
-        words = f"a person decides: kubectl collab promote {case.name}"
-        return _end(told, decided, PromotionState.AWAITING, words)
+        return end(told, winner, PromotionState.AWAITING, f"a person decides: kubectl collab promote {case.name}")
     better, words = _judge(case, decided, compared)
     if not better:
-        return _end(told, decided, PromotionState.KEPT, words)
+        return end(told, winner, PromotionState.KEPT, words)
     before = case.selection.status
     if before.reason != Reason.PROMOTING or before.comparison != compared:
         return sooner(ongoing(case.selection, told.base, Reason.PROMOTING, words, case.now), 0.0)
-    answer = case.world.answer
-    if answer is None:
-        return SelectionPlan(promote=_request(case, promotion.alias, decided.winner))
-    if answer.alias is not None:
-        return _end(told, decided, PromotionState.PROMOTED, words, answer.alias)
-    if answer.moved:
-        moved = "somebody else set the alias meanwhile, so the comparison does not hold; look at it and decide anew"
-        return _end(told, decided, PromotionState.MOVED, moved)
-    return _end(told, decided, PromotionState.KEPT, f"the broker refused to set the alias: {answer.words}")
-
-
-def _request(case: Case, alias: str, winner: Winner) -> PromotionRequest:
-    champion = case.selection.status.champion
-    return PromotionRequest(
-        namespace=case.namespace,
-        alias=alias,
-        key=_key(case),
-        task_uid=winner.task_uid,
-        digest=winner.result_digest,
-        replaces=champion.result_digest if champion is not None else None,
-    )
+    return ask(told, promotion.alias, winner, words)
 
 
 def _judge(case: Case, decided: _Decided, compared: list[ComparisonEntry]) -> tuple[bool, str]:
@@ -211,44 +156,3 @@ def _is_cheaper(case: Case, decided: _Decided) -> bool:
         return False
     used = ranking.seconds(known.usage.cpu_seconds, known.usage.gpu_seconds)
     return decided.standing.cost_of_run * 5 <= used * 4
-
-
-def _end(
-    case: Case,
-    decided: _Decided,
-    state: PromotionState | None = None,
-    message: str = "",
-    alias: AliasRecord | None = None,
-) -> SelectionPlan:
-    """The selection is over, with a winner."""
-    winner, metric = decided.winner, case.spec.objective.metric
-    words = f"winner {winner.candidate}: {metric} {winner.metric_value} on the validation split; {winner.message}"
-    base, promotion = case.base, case.spec.promotion
-    if state is not None and promotion is not None:
-        standing = winner.result_digest if state is PromotionState.PROMOTED else _standing(case, promotion.alias)
-        record = PromotionRecord(
-            state=state,
-            alias=promotion.alias,
-            result_digest=standing,
-            time=alias.promoted_time or None if alias is not None else None,
-            message=status.bounded(message, MAX_MESSAGE),
-        )
-        base = base.model_copy(update={"promotion": record})
-        words += f". Alias {promotion.alias}: {state}" + (f", {message}" if message else "")
-    return over(case.selection, base, Reason.COMPLETED, words, case.now)
-
-
-def _standing(case: Case, name: str) -> str:
-    alias = _alias(case, name)
-    return alias.digest if alias is not None else ""
-
-
-def promoted(name: str, alias: AliasRecord) -> PromotionRecord:
-    """The record of an alias that a person has set to the winner."""
-    return PromotionRecord(
-        state=PromotionState.PROMOTED,
-        alias=name,
-        result_digest=alias.digest,
-        time=alias.promoted_time or None,
-        message="a person promoted it",
-    )

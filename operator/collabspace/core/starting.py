@@ -86,6 +86,11 @@ def _too_late(task: ObservedTask, spec: TaskSpec, now: dt.datetime) -> TaskPlan:
 def _judge(
     task: ObservedTask, spec: TaskSpec, world: TaskWorld, checked: parameters.Checked, now: dt.datetime
 ) -> TaskPlan:
+    pins = following.pins(task.status, None)
+    model = pins[grants.MODEL].uid if grants.MODEL in pins else ""
+    gone = models.gone(spec, task.meta.namespace, world.models, model if has_started(task.status) else None)
+    if gone:
+        return over(task, attempt.between(task.status), Reason.RESULT_GONE, gone, now)
     last = attempt.newest(task.status)
     ready_at = retry.ready_at(task.status, task.meta.uid)
     if last is not None and ready_at is not None and now < ready_at:
@@ -97,7 +102,6 @@ def _judge(
     # Before the grants: whoever is no team yet must not be sent to another team's owner first.
     if not world.team.ready:
         return wait(task, {}, Reason.TEAM_NOT_READY, world.team.message, now)
-    pins = following.pins(task.status, None)
     namespace = task.meta.namespace
     granted = grants.authorize(spec, namespace, world.datasets, world.namespaces, now, pins, world.models)
     found = _judge_data(task, spec, world, checked, granted, now)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from collabspace.controller.broker import Broker, BrokerError, TokenSource
+from collabspace.controller.broker import UNBELIEVED_TRIES, Broker, BrokerError, TokenSource
 from collabspace.controller.world import World
 from collabspace.core.selection_world import PromotionRequest
 
@@ -93,14 +93,34 @@ async def test_a_refusal_is_an_answer(status: int, reason: str, moved: bool) -> 
     async with served(status, refusal(reason), []) as broker:
         answer = await broker.promote(REQUEST)
     assert (answer.alias, answer.moved) == (None, moved)
-    assert answer.words == "because [31m"
+    assert answer.words == f"{reason}: because [31m"
 
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [(401, refusal("x")), (403, refusal("x")), (429, refusal("x")), (503, refusal("x")), (200, {}), (409, "what")],
+    [
+        (403, refusal("x")),
+        (404, refusal("NoSuchCall")),
+        (408, refusal("x")),
+        (429, refusal("x")),
+        (503, refusal("x")),
+        (200, {}),
+        (403, "what a proxy says"),
+    ],
 )
 async def test_what_leaves_it_open_is_asked_again(status: int, body: Any) -> None:
     async with served(status, body, []) as broker:
         with pytest.raises(BrokerError):
             await broker.promote(REQUEST)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_an_operator_that_is_not_believed_whatever_its_token_takes_it_for_a_refusal(status: int) -> None:
+    seen: list[Any] = []
+    async with served(status, refusal("AccessRefused"), seen) as broker:
+        for _ in range(UNBELIEVED_TRIES - 1):
+            with pytest.raises(BrokerError, match=str(status)):
+                await broker.promote(REQUEST)
+        answer = await broker.promote(REQUEST)
+    assert (answer.alias, answer.moved, len(seen)) == (None, False, UNBELIEVED_TRIES)
+    assert "does not believe that this is the operator" in answer.words

@@ -1,19 +1,20 @@
 """Tasks that start from, measure or compare what their own team has stored."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from core_facts import NOW, OTHER, OWN, SETTINGS, UIDS, dataset, digest, task
+from core_facts import NOW, OTHER, OWN, SETTINGS, UIDS, at, dataset, digest, task, text
 from selection_play import CATALOGUE, DATA
 
 from collabspace.api.run import InitialModel, RunResult
-from collabspace.api.task import TaskSpec
+from collabspace.api.task import Attempt, PinnedDataset, TaskSpec, TaskStatus
 from collabspace.core import job
 from collabspace.core.admission import ADMITTED
 from collabspace.core.observed import AliasRecord, Models, ObservedTask, StoredResult, TeamFacts, references
 from collabspace.core.parameters import check
 from collabspace.core.task import decide_task
-from collabspace.core.task_plan import TaskPlan
+from collabspace.core.task_plan import TaskPlan, is_final
 from collabspace.core.task_world import TaskWorld
 
 STORED = StoredResult("uid-first", "Tabular", digest("first"))
@@ -108,6 +109,45 @@ def test_a_running_comparison_goes_on_when_a_compared_task_is_deleted() -> None:
     facts = job.read(body)
     plan = plan_of(comparison(BOTH), Models(), job=facts)
     assert plan.stop is None and plan.status is not None and plan.status.reason == "Starting"
+
+
+def after_an_interruption(observed: ObservedTask, models: Models) -> TaskPlan:
+    """Its first attempt had its models, was interrupted, and the next one may start."""
+    first = plan_of(observed)
+    assert first.create is not None
+    model = first.create.run.training.initial_model
+    pinned = [PinnedDataset(name="modelFrom", uid=model.uid, digest=model.digest)] if model is not None else []
+    ended = Attempt(number=1, outcome="Interrupted", reason="Interrupted", end_time=text(at(-3600)))
+    return plan_of(replace(observed, status=TaskStatus(attempts=[ended], datasets=pinned)), models)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["deleted", "deleted and made again"])
+@pytest.mark.parametrize("observed", [comparison(BOTH), evaluation(**source("CollabTask", "first"))])
+def test_what_goes_on_after_a_result_that_it_needs_was_deleted_ends_and_says_so(
+    observed: ObservedTask, again: bool
+) -> None:
+    other = {(OWN, "first"): StoredResult("uid-other", "Tabular", None)} if again else {}
+    left = Models({(OWN, "second"): MODELS.results[OWN, "second"]} | other)
+    plan = after_an_interruption(observed, left)
+    assert plan.status is not None and plan.create is None and is_final(plan.status)
+    assert plan.status.reason == "ResultGone"
+    said = next(each.message for each in plan.status.conditions if each.type == "Stalled")
+    assert f"CollabTask {OWN}/first was deleted" in said and "submit the task anew" in said
+    assert [each.number for each in plan.status.attempts] == [1]
+
+
+@pytest.mark.parametrize(
+    "observed", [comparison(BOTH), evaluation(**source("CollabTask", "first")), evaluation(**source("Alias", "best"))]
+)
+def test_the_next_attempt_has_the_same_models_while_they_are_there(observed: ObservedTask) -> None:
+    plan = after_an_interruption(observed, MODELS)
+    assert plan.create is not None and plan.create.run.execution.attempt == 2
+
+
+def test_a_comparison_that_never_started_ends_as_well_when_a_compared_task_is_deleted() -> None:
+    plan = plan_of(comparison(BOTH), Models({(OWN, "second"): MODELS.results[OWN, "second"]}))
+    assert plan.status is not None and is_final(plan.status)
+    assert plan.status.reason == "ResultGone"
 
 
 def test_a_result_that_is_not_there_is_waited_for() -> None:

@@ -312,10 +312,61 @@ def test_an_alias_that_moved_in_the_last_moment_is_left_alone() -> None:
     assert played.status.promotion is not None and played.status.promotion.state is PromotionState.MOVED
 
 
-def test_a_refusal_of_the_broker_ends_it_without_promotion() -> None:
-    played = play(promotion=PROMOTION, answer=lambda _play, _request: Answer(None, words="no such result")).run()
+def refused() -> Play:
+    return play(promotion=PROMOTION, answer=lambda _play, _request: Answer(None, words="no such result")).run()
+
+
+def test_a_refusal_of_the_broker_ends_it_with_the_winner_on_record_and_without_promotion() -> None:
+    played = refused()
+    assert held(played, ConditionType.STALLED) == ("True", "PromotionRefused")
+    assert held(played, ConditionType.SUCCEEDED) == ("False", "PromotionRefused")
+    assert "no such result" in played.message and "kubectl collab promote sel" in played.message
+    assert played.status.winner is not None and played.status.winner.candidate == "forest"
     assert played.status.promotion is not None and played.status.promotion.state is PromotionState.KEPT
-    assert "no such result" in played.status.promotion.message
+    assert played.decide() == SelectionPlan() and len(played.asked) == 1
+
+
+def test_a_refused_promotion_is_asked_again_once_each_time_the_spec_changes() -> None:
+    played = refused()
+    played.generation, played.body["suspend"] = 2, True
+    assert played.decide() == SelectionPlan()
+    played.generation, played.body["suspend"] = 3, False
+    played.carry_out(played.decide())
+    assert held(played, ConditionType.STALLED) == ("True", "PromotionRefused")
+    assert played.decide() == SelectionPlan() and len(played.asked) == 2
+    played.generation, played.answer = 5, None
+    played.carry_out(played.decide())
+    assert held(played, ConditionType.SUCCEEDED) == ("True", "Completed")
+    assert held(played, ConditionType.STALLED)[0] == "False"
+    assert played.status.promotion is not None and played.status.promotion.state is PromotionState.PROMOTED
+    assert {request.key for request in played.asked} == {"uid-sel/promotion"} and played.changes == 1
+    assert played.decide() == SelectionPlan() and len(played.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("winners", "state"), [(True, PromotionState.PROMOTED), (False, PromotionState.MOVED)], ids=["winner", "another"]
+)
+def test_a_refused_promotion_follows_what_a_person_makes_of_the_alias(winners: bool, state: PromotionState) -> None:
+    played = refused()
+    assert played.status.winner is not None
+    by_hand = replace(champion(), digest=played.status.winner.result_digest)
+    played.alias = by_hand if winners else champion("other")
+    played.carry_out(played.decide())
+    assert played.status.promotion is not None and played.status.promotion.state is state
+    assert held(played, ConditionType.SUCCEEDED) == ("True", "Completed")
+    assert played.decide() == SelectionPlan() and len(played.asked) == 1
+
+
+def test_a_refused_promotion_that_took_place_all_the_same_is_found_by_its_key() -> None:
+    """The operator was killed between the broker's yes, at the second try, and the status."""
+    played = refused()
+    played.generation, played.answer = 2, None
+    before, plan = played.status, played.decide()
+    played.carry_out(plan)
+    played.status = before
+    played.carry_out(played.decide())
+    assert played.status.promotion is not None and played.status.promotion.state is PromotionState.PROMOTED
+    assert (played.changes, len(played.asked)) == (1, 2)
 
 
 def test_nothing_is_promoted_before_the_broker_told_what_the_alias_stands_for() -> None:
