@@ -14,6 +14,7 @@ from trainer_runs import Command, table
 from collabspace.api.manifest import DatasetFormat, TargetColumn, TargetKind
 from collabspace.api.run import RunDocument
 from collabspace.formats import SplitRule, prepare
+from collabspace_trainer import spec
 
 TOKEN = "a.pod.token"
 
@@ -175,3 +176,21 @@ def test_a_pod_without_its_environment_ends_with_10(command: Command) -> None:
     finished = command.finish(command.start())
     assert finished.code == 10
     assert "COLLABSPACE_RUN" in finished.end.message
+
+
+@pytest.mark.parametrize(
+    ("method", "role", "model"),
+    [("FullFineTuning", "Train", "b"), ("Evaluation", "Evaluate", "b"), ("LogisticRegression", "Train", "")],
+)
+def test_what_a_run_makes_is_of_its_data_and_of_the_model_that_it_was_given(method: str, role: str, model: str) -> None:
+    datasets = [{"name": name, "digest": f"sha256:{'a' * 63}{name}", "role": role} for name in ("1", "2")]
+    given = {"initialModel": {"uid": "weights", "digest": f"sha256:{model * 64}"}} if model else {}
+    run = spec.filled({"training": {"task": "TextClassification", "method": method, "datasets": datasets, **given}})
+    assert spec.parents(run) == [each["digest"] for each in datasets] + [f"sha256:{model * 64}"] * bool(model)
+
+
+def test_a_version_that_nobody_pinned_is_no_parent() -> None:
+    run = spec.filled(
+        {"training": {"task": "Tabular", "method": "Evaluation", "datasets": [{"name": "a"}], "initialModel": {}}}
+    )
+    assert spec.parents(run) == []

@@ -11,6 +11,7 @@ from collabspace.api.run import CheckpointReference, RunDocument
 from collabspace.client.client import BrokerClient
 from collabspace.client.protocol import Checkpoint
 from collabspace_trainer.file_entries import file_entries
+from collabspace_trainer.spec import parents
 
 Connect = Callable[[threading.Event, float], BrokerClient]
 """A client that stops waiting with the event, or after so many seconds without progress."""
@@ -41,7 +42,7 @@ class RemoteCheckpoints:
             owner_uid=document.task.uid,
             format="Checkpoint",
             files=file_entries(folder),
-            parents=[dataset.digest for dataset in document.training.datasets],
+            parents=parents(document),
         )
         with closing(self.connect(stop, patience)) as broker:
             done = broker.publish_checkpoint(

@@ -20,6 +20,7 @@ from collabspace_trainer.file_entries import file_entries
 from collabspace_trainer.identity import processor
 from collabspace_trainer.registry import Predictor
 from collabspace_trainer.session import Session
+from collabspace_trainer.spec import parents
 
 DONE = "DONE"
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "scikit-learn", "numpy", "pyarrow", "collabspace")
@@ -54,7 +55,7 @@ def write_result(
         format="Result",
         files=file_entries(folder),
         labels=list(document.training.labels),
-        parents=[dataset.digest for dataset in document.training.datasets],
+        parents=parents(document),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from collabspace.api.catalogue import Purpose
-from collabspace.api.manifest import Manifest
+from collabspace.api.manifest import Digest, Manifest
 from collabspace.api.run import LOWER_IS_BETTER, MAX_RUN_BYTES, RUN_VARIABLE, Role, RunDocument
 from collabspace_trainer import registry
 from collabspace_trainer.errors import ConfigError
@@ -112,6 +112,15 @@ def complete(document: RunDocument, manifests: Mapping[str, Manifest], model: Ma
     if training.initial_model is not None and model is not None and training.initial_model.digest == UNPINNED:
         update["initial_model"] = training.initial_model.model_copy(update={"digest": model.digest})
     return document.model_copy(update={"training": training.model_copy(update=update)})
+
+
+def parents(document: RunDocument) -> list[Digest]:
+    """What comes of the run is of these: the versions of its data, and the model that it starts from or measures."""
+    training = document.training
+    found = [dataset.digest for dataset in training.datasets]
+    if training.initial_model is not None:
+        found.append(training.initial_model.digest)
+    return [digest for digest in dict.fromkeys(found) if digest != UNPINNED]
 
 
 def _fill(data: dict[str, Any]) -> None:
