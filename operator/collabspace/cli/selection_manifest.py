@@ -2,15 +2,13 @@
 
 from typing import Any
 
-from pydantic import ValidationError
-
 from collabspace.api import names
 from collabspace.api.catalogue import Catalogue
 from collabspace.api.selection import MAX_NAME, SelectionSpec
 from collabspace.cli.errors import CommandError
 from collabspace.cli.parameters import is_name
+from collabspace.cli.wrong_fields import read_spec
 from collabspace.core import selection_check
-from collabspace.core.observed import describe
 
 Object = dict[str, Any]
 AGAIN = "Correct it and select again; nothing was sent."
@@ -32,10 +30,7 @@ def check(document: Object, catalogue: Catalogue) -> SelectionSpec:
         what = f"selection {name}: metadata.namespace is {namespace[:80]!r}"
         raise CommandError(what, "Use lower-case letters, digits and hyphens, at most 63.")
     _refuse_floats(name, document.get("spec"), "spec")
-    try:
-        spec = SelectionSpec.model_validate(document.get("spec"))
-    except ValidationError as error:
-        raise CommandError(f"selection {name}: {describe(error)}", AGAIN) from error
+    spec = read_spec(SelectionSpec, document.get("spec"), f"selection {name}", AGAIN)
     problems = selection_check.check(spec, catalogue, name, namespace)
     if problems:
         told = ". ".join(problem.message.rstrip(".") for problem in problems[:FIRST])

@@ -6,18 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from collabspace.api import names
 from collabspace.api.catalogue import Catalogue, ParameterType
 from collabspace.api.run import EVALUATION, Role
 from collabspace.api.task import MAX_NAME, TaskSpec
 from collabspace.cli.errors import CommandError
 from collabspace.cli.parameters import DatasetChoice, ModelChoice, is_name
+from collabspace.cli.wrong_fields import read_spec
 from collabspace.core import parameters
-from collabspace.core.observed import describe
 
 Object = dict[str, Any]
+AGAIN = "Correct it and submit again; nothing was sent."
 WHOLE = re.compile(r"^-?[0-9]{1,15}$")
 
 
@@ -138,16 +137,11 @@ def check(document: Object, catalogue: Catalogue) -> None:
         what = f"task {name}: metadata.namespace is {str(metadata.get('namespace'))[:80]!r}"
         raise CommandError(what, "Use lower-case letters, digits and hyphens, at most 63.")
     _refuse_floats(name, document.get("spec"))
-    try:
-        spec = TaskSpec.model_validate(document.get("spec"))
-    except ValidationError as error:
-        raise CommandError(
-            f"task {name}: {describe(error)}", "Correct it and submit again; nothing was sent."
-        ) from error
+    spec = read_spec(TaskSpec, document.get("spec"), f"task {name}", AGAIN)
     problems = parameters.check(spec, catalogue, str(metadata.get("namespace"))).problems
     if problems:
         found = ". ".join(problem.message.rstrip(".") for problem in problems)
-        raise CommandError(f"task {name}: {found}", "Correct it and submit again; nothing was sent.")
+        raise CommandError(f"task {name}: {found}", AGAIN)
 
 
 def _refuse_floats(name: str, spec: object) -> None:
