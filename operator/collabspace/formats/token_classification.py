@@ -1,55 +1,25 @@
 """TokenClassification: sentences with IOB2 tags. Canonical form: `<split>.jsonl.gz`, one record a line."""
 
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
-from collabspace.api.manifest import FileEntry, Manifest, Split
+from collabspace.api.manifest import Manifest, Split
 from collabspace.formats import conll
-from collabspace.formats.canonical import check_split_names, compare, entries_of, open_entry
 from collabspace.formats.conll import read_conll
 from collabspace.formats.folder import Sources, find_sources
-from collabspace.formats.gzip_lines import GzipLines
 from collabspace.formats.intake import DataFile, Intake
 from collabspace.formats.iob import TagReader
 from collabspace.formats.jsonl import EXTENSION, LABELS, JSONLines, read_tag_names
-from collabspace.formats.limits import MAX_TOTAL_BYTES
+from collabspace.formats.labelled_splits import SplitWriter, check_labelled, read_labelled, split_writer
 from collabspace.formats.problem import listed
 from collabspace.formats.request import Converted, Format, Request
 from collabspace.formats.sentence import Draft, SentenceReader, TaggedSentence
-from collabspace.formats.split import SplitPlan, check_presence, plan_splits
+from collabspace.formats.split import plan_splits
 from collabspace.formats.strict_json import JSONProblem, parse
 
 EXTENSIONS = (*conll.EXTENSIONS, EXTENSION)
-SUFFIX = ".jsonl.gz"
+NO_ENTITY = ("no entity in the data", "Push records that hold entities; every tag is O.")
 _FIELDS = {"tokens", "tags", "group", "id"}
-
-
-class _Tally:
-    """Records and entities per split."""
-
-    def __init__(self, splits: set[Split]) -> None:
-        self.records = {split: 0 for split in Split if split in splits}
-        self._entities: dict[Split, Counter[str]] = {split: Counter() for split in self.records}
-
-    def add(self, split: Split, sentence: TaggedSentence) -> None:
-        self.records[split] += 1
-        self._entities[split].update(tag[2:] for tag in sentence.tags if tag.startswith("B-"))
-
-    @property
-    def labels(self) -> list[str]:
-        return sorted(set().union(*self._entities.values()))
-
-    @property
-    def label_counts(self) -> dict[Split, dict[str, int]]:
-        return {split: dict(sorted(counts.items())) for split, counts in self._entities.items()}
-
-    def check(self, intake: Intake) -> None:
-        check_presence(self.records, self.label_counts, self.labels, intake.problems)
-        if not self.labels:
-            remedy = "Push records that hold entities; every tag is O."
-            intake.problems.add("", None, "no entity in the data", remedy)
 
 
 def _convert(request: Request, intake: Intake) -> Converted:
@@ -59,49 +29,27 @@ def _convert(request: Request, intake: Intake) -> Converted:
     json_lines = _json_lines(request, sources, intake)
     problems.raise_if_any()
     intake.expect(sources.size)
-    tally = _Tally(plan.expected)
     tags = TagReader(request.tags)
-    with ExitStack() as stack:
-        writers = {
-            split: stack.enter_context(GzipLines(request.destination / (split + SUFFIX))) for split in tally.records
-        }
+    with split_writer(plan, request.destination) as target:
         for file in sources.data:
             drafts = json_lines.read(file, intake) if file.extension == EXTENSION else read_conll(file, intake)
-            _write(file, drafts, SentenceReader(file.name, tags, problems), _Target(plan, tally, writers), intake)
+            _write(file, drafts, SentenceReader(file.name, tags, problems), target, intake)
     problems.raise_if_any()
-    tally.check(intake)
+    target.tally.check(problems)
+    if not target.tally.labels:
+        problems.add("", None, *NO_ENTITY)
     problems.raise_if_any()
-    return Converted(
-        files=[
-            FileEntry(
-                path=split + SUFFIX, sha256=writer.sha256, bytes=writer.bytes, records=writer.records, split=split
-            )
-            for split, writer in writers.items()
-        ],
-        sources=sources.files,
-        readme=sources.readme,
-        split_mode=plan.mode,
-        labels=tally.labels,
-        label_counts=tally.label_counts,
-        warnings=[*plan.warnings, *_dropped(json_lines)],
-    )
+    return target.converted(sources, json_lines.dropped)
 
 
-class _Target:
-    """Where sentences go: their split's writer and its count."""
-
-    def __init__(self, plan: SplitPlan, tally: _Tally, writers: dict[Split, GzipLines]) -> None:
-        self._plan = plan
-        self._tally = tally
-        self._writers = writers
-
-    def add(self, file: str, sentence: TaggedSentence) -> None:
-        split = self._plan.assign(file, sentence.split_key)
-        self._writers[split].write(sentence.json_line())
-        self._tally.add(split, sentence)
+def _types(sentence: TaggedSentence) -> list[str]:
+    """The type of each entity."""
+    return [tag[2:] for tag in sentence.tags if tag.startswith("B-")]
 
 
-def _write(file: DataFile, drafts: Iterator[Draft], reader: SentenceReader, target: _Target, intake: Intake) -> None:
+def _write(
+    file: DataFile, drafts: Iterator[Draft], reader: SentenceReader, target: SplitWriter, intake: Intake
+) -> None:
     before = intake.problems.count
     empty = True
     for draft in drafts:
@@ -109,7 +57,7 @@ def _write(file: DataFile, drafts: Iterator[Draft], reader: SentenceReader, targ
         intake.count_record(file.name)
         sentence = reader.read(draft)
         if sentence is not None:
-            target.add(file.name, sentence)
+            target.add(file.name, sentence.split_key, sentence.json_line(), _types(sentence))
     if empty and intake.problems.count == before:
         intake.problems.add(file.name, None, "the file holds no record", "Remove it or fill it.")
 
@@ -125,11 +73,6 @@ def _json_lines(request: Request, sources: Sources, intake: Intake) -> JSONLines
         remedy = "Mark documents with '# doc = X' lines and group by document, or push JSON lines."
         intake.problems.add(columns[0].name, None, message, remedy)
     return JSONLines(names, group_by)
-
-
-def _dropped(json_lines: JSONLines) -> list[str]:
-    names = sorted(json_lines.dropped)
-    return [f"fields that are not kept: {listed(names)}"] if names else []
 
 
 def _records(file: DataFile, intake: Intake) -> Iterator[TaggedSentence]:
@@ -169,35 +112,14 @@ def _canonical_draft(number: int, text: str) -> Draft | None:
 
 
 def _check(folder: Path, manifest: Manifest, intake: Intake) -> None:
-    check_split_names(manifest, SUFFIX, intake.problems)
-    intake.problems.raise_if_any()
-    tally = _Tally({entry.split for entry in manifest.files if entry.split is not None})
-    for entry in manifest.files:
-        file = DataFile(folder / entry.path, entry.path, entry.bytes)
-        for sentence in _records(file, intake):
-            tally.add(entry.split or Split.TRAIN, sentence)
-    intake.problems.raise_if_any()
-    for entry in manifest.files:
-        found = tally.records[entry.split or Split.TRAIN]
-        compare(f"the number of records in {entry.path}", entry.records, found, intake.problems)
-    compare("labels", manifest.labels, tally.labels, intake.problems)
-    compare("labelCounts", manifest.label_counts, tally.label_counts, intake.problems)
-    compare("columns", manifest.columns, [], intake.problems)
-    compare("target", manifest.target, None, intake.problems)
-    tally.check(intake)
+    check_labelled(folder, manifest, lambda file: map(_types, _records(file, intake)), intake)
+    if not manifest.labels:
+        intake.problems.add("", None, *NO_ENTITY)
 
 
 def read_token_classification(folder: Path, manifest: Manifest, split: Split | None) -> list[TaggedSentence]:
-    """The sentences of one split in canonical order; None gives all splits. A split that is not there is empty.
-
-    Sizes and hashes are checked first. Raises FormatError.
-    """
-    intake = Intake(MAX_TOTAL_BYTES)
-    sentences: list[TaggedSentence] = []
-    for entry in entries_of(manifest, split):
-        sentences += _records(open_entry(folder, entry, intake), intake)
-    intake.problems.raise_if_any()
-    return sentences
+    """As read_labelled. Raises FormatError."""
+    return read_labelled(folder, manifest, split, _records)
 
 
 TOKEN_CLASSIFICATION = Format(convert=_convert, check=_check)
