@@ -35,12 +35,19 @@ def rows(task: CollabTask, now: dt.datetime) -> list[tuple[Cell, ...]]:
             "" if each.exit_code is None else str(each.exit_code),
             each.node,
             _took(each, now),
-            f"step {each.checkpoint_step}" if each.checkpoint_step else "",
+            _checkpoint(each),
             each.change,
             each.message,
         )
         for each in task.status.attempts
     ]
+
+
+def _checkpoint(attempt: Attempt) -> str:
+    """`step 40`; `-` for one that ended without, empty while it runs and may still save."""
+    if attempt.checkpoint_step:
+        return f"step {attempt.checkpoint_step}"
+    return "" if attempt.outcome == "Running" and not attempt.end_time else "-"
 
 
 def _took(attempt: Attempt, now: dt.datetime) -> str:
@@ -65,11 +72,15 @@ def ended_line(attempt: Attempt) -> str:
 
 
 def begun_line(task: CollabTask, attempt: Attempt) -> str:
-    """`attempt 2 after OutOfMemory, from step 40: 4 records at a time instead of 8, accumulated to a batch`."""
+    """`attempt 2 after OutOfMemory, from step 40: 4 records at a time instead of 8, accumulated to a batch`.
+
+    From the beginning where none before it left a checkpoint; not said where some of them are forgotten.
+    """
     before = next((each for each in task.status.attempts if each.number == attempt.number - 1), None)
     after = f" after {before.reason}" if before and before.reason else ""
     step = resumed_from(task, attempt.number)
-    start = f", from step {step}" if step else ""
+    whole = all(any(each.number == number for each in task.status.attempts) for number in range(1, attempt.number))
+    start = f", from step {step}" if step else ", from the beginning" if whole else ""
     change = f": {plain(attempt.change)}" if attempt.change else ""
     return f"attempt {attempt.number}{after}{start}{change}"
 

@@ -42,6 +42,17 @@ def test_the_table_has_only_the_columns_that_hold_something() -> None:
     ]
 
 
+def test_an_attempt_that_ended_before_its_first_checkpoint_says_so_and_the_next_begins_anew() -> None:
+    unsaved = FIRST | {"outcome": "Interrupted", "reason": "Interrupted", "exitCode": 51, "checkpointStep": None}
+    task = task_with(unsaved, SECOND)
+    _, rows = without_empty(attempts.HEADERS, attempts.rows(task, NOW), attempts.OPTIONAL)
+    assert [row[6] for row in rows] == ["-", ""]
+    second = task.status.attempts[1]
+    assert attempts.begun_line(task, second).startswith("attempt 2 after Interrupted, from the beginning: ")
+    forgotten = task_with(unsaved | {"number": 11}, SECOND | {"number": 12})
+    assert "from" not in attempts.begun_line(forgotten, forgotten.status.attempts[1])
+
+
 def test_each_new_attempt_is_announced_once_with_its_cause_and_where_it_takes_up() -> None:
     announcer = attempts.Announcer()
     assert announcer.lines(a_task()) == []

@@ -250,7 +250,7 @@ def test_a_task_between_two_attempts_says_how_they_ended_and_how_many_are_left()
     found = answer(facts(after("RetryBackoff")))
     assert found.attempts == (
         "attempt 1 failed: OutOfMemory (exit code 30): peak 3 GiB",
-        "attempt 2 after OutOfMemory: memory 3Gi instead of 2Gi",
+        "attempt 2 after OutOfMemory, from the beginning: memory 3Gi instead of 2Gi",
         "attempt 2 failed: OutOfMemory (exit code 30): peak 3 GiB",
         "counted as failed: 2 of at most 3",
     )
