@@ -7,6 +7,8 @@ For admins and auditors who hold a copy, or may only read. Exit code 0: every ch
 
 import argparse
 import sys
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import URL, make_url
@@ -15,10 +17,11 @@ from sqlalchemy.exc import ArgumentError
 from collabspace.broker.ledger import Ledger, LedgerUnavailableError
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status; `arguments` are those of the process unless given."""
     parser = argparse.ArgumentParser(description="Check every chain of a ledger database, without a running broker.")
     parser.add_argument("url", help="SQLAlchemy URL, such as sqlite:///ledger.db")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     try:
         url = make_url(given.url)
     except ArgumentError:
@@ -32,8 +35,8 @@ def _verify(url: URL) -> int:
         print(f"error: there is no database file {url.database}. Give the path of a ledger", file=sys.stderr)  # noqa: T201
         return 2
     try:
-        ledger = Ledger(url.render_as_string(hide_password=False), create=False)
-        verdicts = [ledger.verify(chain) for chain in ledger.every_chain()]
+        with closing(Ledger(url.render_as_string(hide_password=False), create=False)) as ledger:
+            verdicts = [ledger.verify(chain) for chain in ledger.every_chain()]
     except LedgerUnavailableError as error:
         print(f"error: {error}. Is it a ledger of this release?", file=sys.stderr)  # noqa: T201
         return 2

@@ -14,9 +14,10 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
+from store_places import Folder, Place
 
 from collabspace.api import names
 from collabspace.api.manifest import FileEntry, Manifest
@@ -33,33 +34,70 @@ START_SECONDS = 120
 MARKER = "zqxmarker"
 
 
-class BrokerProcess:
-    """`collabspace-broker` as it is started for real; what it writes goes to `log`."""
+class Process(Protocol):
+    """What subprocess.Popen has."""
 
-    def __init__(self, environment: dict[str, str], folder: Path, url: str, ca: str) -> None:
+    pid: int
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float) -> object: ...
+
+    def send_signal(self, sign: signal.Signals) -> None: ...
+
+
+def executed(environment: dict[str, str], log: Path) -> Process:
+    """A broker as it is started for real."""
+    with log.open("ab") as sink:
+        command = [sys.executable, "-m", "collabspace.broker.main"]
+        return subprocess.Popen(command, env=environment, stdout=sink, stderr=sink)
+
+
+class BrokerProcess:
+    """`collabspace-broker`; what it writes goes to `log`. `place` is where its store is, which may be in S3.
+
+    `spawn` is how it is started, anew each time."""
+
+    def __init__(
+        self,
+        environment: dict[str, str],
+        folder: Path,
+        url: str,
+        ca: str,
+        *,
+        place: Place | None = None,
+        spawn: Callable[[dict[str, str], Path], Process] = executed,
+    ) -> None:
         self.environment = environment
         self.folder = folder
         self.url = url
         self.ca = ca
+        self.place = place or Folder(Path(environment["COLLABSPACE_BROKER_STORE"]))
+        self._spawn = spawn
         self.log = folder / "broker.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def ledger(self) -> Path:
         return self.folder / "ledger.db"
 
     @property
-    def store(self) -> Path:
-        return self.folder / "store"
+    def staging(self) -> Path:
+        """Where uploads are while they are under way."""
+        return Path(self.environment.get("COLLABSPACE_BROKER_STAGING") or self.environment["COLLABSPACE_BROKER_STORE"])
+
+    def staged(self, owner: str) -> list[str]:
+        """Files of uploads under way."""
+        folder = self.staging / owner / "uploads"
+        return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
     def start(self) -> None:
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "collabspace.broker.main"],
-                env={"PATH": os.environ["PATH"], **self.environment},
-                stdout=log,
-                stderr=log,
-            )
+        self._process = self._spawn({"PATH": os.environ["PATH"], **self.environment}, self.log)
         self._await_ready()
 
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:

@@ -1,14 +1,20 @@
 """A broker process against the shared control plane, a world to build teams in, and one published dataset."""
 
 import asyncio
+import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import radosgw_packages
 from broker_harness import NODE, BrokerProcess, World
+from broker_template import Template
 from published_notes import Published, free_port, pushed
+from radosgw_server import RadosGateway
+from store_places import FOLDER, REDIRECT, STORE, Folder, Place, Prefix
 
 from collabspace.api import names
 from collabspace.kube import config
@@ -17,6 +23,8 @@ from collabspace.local import installation
 from collabspace.local.certificates import LOOPBACK, Authority, Subject
 from collabspace.local.cluster import LocalCluster
 
+# The databases of ledgers, as the unit tests know them.
+sys.path.insert(0, str(Path(__file__).parents[2] / "unit" / "broker"))
 POLICY_BINDINGS = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
 GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{names.SYSTEM_NAMESPACE}", "system:authenticated")
 
@@ -54,16 +62,58 @@ def unguarded(cluster: LocalCluster) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def make_broker(
-    cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory
+def make_place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], Place]]:
+    """Empty stores of the kind that this run is about."""
+    if STORE == FOLDER:
+        yield lambda: Folder(tmp_path_factory.mktemp("store") / "store")
+        return
+    assert radosgw_packages.root() is not None, "COLLABSPACE_TEST_STORE asks for S3: `make radosgw` says why it is away"
+    yield request.getfixturevalue("make_s3_place")
+
+
+@pytest.fixture(scope="session")
+def make_s3_place(radosgw: RadosGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Place]]:
+    """Empty stores in S3, whatever the run is about."""
+    made: list[Prefix] = []
+
+    def make() -> Place:
+        made.append(Prefix(radosgw, tmp_path_factory.mktemp("keys")))
+        return made[-1]
+
+    yield make
+    for place in made:
+        place.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def template() -> Iterator[Template]:
+    """What brokers are forked from; it makes itself ready while the control plane starts."""
+    template = Template()
+    yield template
+    template.close()
+
+
+@pytest.fixture(scope="session")
+def start_broker(
+    template: Template,
+    cluster: LocalCluster,
+    make_place: Callable[[], Place],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[..., BrokerProcess]]:
-    """Brokers with the rights of the broker's own account; they end with the run. Settings may be added."""
+    """Brokers with the rights of the broker's own account; they end with the run. Settings may be added.
+
+    Each has a store of its own, of the kind that the run is about, unless it is told which.
+    """
     kubeconfig = cluster.user(f"system:serviceaccount:{names.SYSTEM_NAMESPACE}:{names.BROKER_ACCOUNT}", GROUPS)
     authority = Authority(tmp_path_factory.mktemp("authority"), "broker")
     serving = authority.issue(Subject(names.BROKER_ACCOUNT, hosts=LOOPBACK))
     started: list[BrokerProcess] = []
 
-    def make(**settings: str) -> BrokerProcess:
+    def make(place: Place | None = None, **settings: str) -> BrokerProcess:
+        reads = {"COLLABSPACE_BROKER_READS": "Redirect"} if place is None and STORE == REDIRECT else {}
+        place = place or make_place()
         folder = tmp_path_factory.mktemp("broker")
         port = free_port()
         environment = {
@@ -71,11 +121,13 @@ def make_broker(
             "COLLABSPACE_BROKER_PORT": str(port),
             "COLLABSPACE_BROKER_TLS_CERT": str(serving.cert),
             "COLLABSPACE_BROKER_TLS_KEY": str(serving.key),
-            "COLLABSPACE_BROKER_STORE": str(folder / "store"),
             "COLLABSPACE_BROKER_LEDGER": f"sqlite:///{folder / 'ledger.db'}",
+            **place.settings(folder),
+            **reads,
             **settings,
         }
-        broker = BrokerProcess(environment, folder, f"https://127.0.0.1:{port}", authority.file.read_text())
+        url, ca = f"https://127.0.0.1:{port}", authority.file.read_text()
+        broker = BrokerProcess(environment, folder, url, ca, place=place, spawn=template.spawn)
         broker.start()
         started.append(broker)
         return broker
@@ -86,9 +138,23 @@ def make_broker(
 
 
 @pytest.fixture(scope="session")
-def broker(make_broker: Callable[..., BrokerProcess]) -> BrokerProcess:
+def broker(start_broker: Callable[..., BrokerProcess]) -> BrokerProcess:
     """The broker that most tests share."""
-    return make_broker()
+    return start_broker()
+
+
+@pytest.fixture
+def make_broker(start_broker: Callable[..., BrokerProcess]) -> Iterator[Callable[..., BrokerProcess]]:
+    """Brokers of one test: none goes on to ask and sweep while others are tested."""
+    made: list[BrokerProcess] = []
+
+    def make(place: Place | None = None, **settings: str) -> BrokerProcess:
+        made.append(start_broker(place, **settings))
+        return made[-1]
+
+    yield make
+    for broker in made:
+        broker.stop(signal.SIGKILL)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from broker_harness import MARKER, BrokerProcess, Pin, World, awaited, contents
 from published_notes import Published, pushed
-from radosgw_server import RadosGateway
+from store_places import Place
 
 from collabspace.api import names
 from collabspace.client.errors import AccessRefused, BrokerError
@@ -17,53 +17,20 @@ PATIENCE = 30
 
 
 @pytest.fixture(scope="session")
-def make_s3_broker(
-    make_broker: Callable[..., BrokerProcess], radosgw: RadosGateway, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., BrokerProcess]:
-    bucket, folder = radosgw.bucket(), tmp_path_factory.mktemp("s3")
-    for name, value in (("access", radosgw.access_key), ("secret", radosgw.secret_key)):
-        (folder / name).write_text(value)
-
-    def make(prefix: str, reads: str) -> BrokerProcess:
-        return make_broker(
-            COLLABSPACE_BROKER_STORE=f"s3://{bucket}/{prefix}",
-            COLLABSPACE_BROKER_STAGING=str(folder / prefix),
-            COLLABSPACE_BROKER_READS=reads,
-            COLLABSPACE_BROKER_S3_ENDPOINT=radosgw.endpoint,
-            COLLABSPACE_BROKER_S3_ACCESS_KEY_FILE=str(folder / "access"),
-            COLLABSPACE_BROKER_S3_SECRET_KEY_FILE=str(folder / "secret"),
-        )
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def gateway(make_s3_broker: Callable[..., BrokerProcess]) -> BrokerProcess:
-    return make_s3_broker("gateway", "Gateway")
-
-
-def stored(broker: BrokerProcess, radosgw: RadosGateway, owner: str) -> list[str]:
-    """Keys of one owner, below the prefix."""
-    bucket, _, prefix = broker.environment["COLLABSPACE_BROKER_STORE"].removeprefix("s3://").partition("/")
-    client = radosgw.client()
-    listed = client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/{owner}/").get("Contents") or []
-    client.close()
-    return [item["Key"].removeprefix(f"{prefix}/{owner}/") for item in listed]
-
-
-def left_in_staging(broker: BrokerProcess) -> list[Path]:
-    return [path for path in Path(broker.environment["COLLABSPACE_BROKER_STAGING"]).rglob("*") if path.is_file()]
+def gateway(start_broker: Callable[..., BrokerProcess], make_s3_place: Callable[[], Place]) -> BrokerProcess:
+    return start_broker(make_s3_place())
 
 
 async def test_pushed_granted_read_and_revoked_through_the_gateway(
-    world: World, gateway: BrokerProcess, radosgw: RadosGateway, tmp_path: Path
+    world: World, gateway: BrokerProcess, tmp_path: Path
 ) -> None:
     broker = gateway
     notes = await pushed(world, broker, tmp_path)
     blobs = {f"blobs/{file.sha256}" for file in notes.manifest.files}
-    keys = await asyncio.to_thread(stored, broker, radosgw, notes.uid)
-    assert set(keys) == {*blobs, f"versions/{notes.digest.removeprefix('sha256:')}.json"}
-    assert left_in_staging(broker) == [], "nothing of it stays on the broker's disk"
+    assert set(broker.place.keys(notes.uid)) == {*blobs, f"versions/{notes.digest.removeprefix('sha256:')}.json"}
+    assert [path for path in broker.staging.rglob("*") if path.is_file()] == [], (
+        "nothing of it stays on the broker's disk"
+    )
     lab = await world.team()
     await world.grant(notes.owner, lab)
     pod = await world.trainer(lab, [Pin(notes.owner, notes.uid, notes.digest)])
@@ -93,9 +60,9 @@ def part_of(broker: BrokerProcess, notes: Published, token: str) -> bytes:
 
 
 async def test_links_open_one_file_for_those_who_may_and_nobody_counts_what_goes(
-    world: World, make_s3_broker: Callable[..., BrokerProcess], tmp_path: Path
+    world: World, make_broker: Callable[..., BrokerProcess], make_s3_place: Callable[[], Place], tmp_path: Path
 ) -> None:
-    broker = await asyncio.to_thread(make_s3_broker, "redirect", "Redirect")
+    broker = await asyncio.to_thread(make_broker, make_s3_place(), COLLABSPACE_BROKER_READS="Redirect")
     notes = await pushed(world, broker, tmp_path)
     lab = await world.team()
     await world.grant(notes.owner, lab)
@@ -126,17 +93,12 @@ async def test_links_open_one_file_for_those_who_may_and_nobody_counts_what_goes
 
 
 async def test_what_the_store_has_lost_or_changed_is_never_read_as_whole(
-    world: World, gateway: BrokerProcess, radosgw: RadosGateway, tmp_path: Path
+    world: World, gateway: BrokerProcess, tmp_path: Path
 ) -> None:
     broker = gateway
     notes = await pushed(world, broker, tmp_path)
-    bucket, _, prefix = broker.environment["COLLABSPACE_BROKER_STORE"].removeprefix("s3://").partition("/")
     file = notes.manifest.files[0]
-    owner = radosgw.client()
-    await asyncio.to_thread(
-        owner.put_object, Bucket=bucket, Key=f"{prefix}/{notes.uid}/blobs/{file.sha256}", Body=b"?" * file.bytes
-    )
-    owner.close()
+    broker.place.write(f"{notes.uid}/blobs/{file.sha256}", b"?" * file.bytes)
     token = await world.token(notes.owner, names.READER_ACCOUNT)
     with broker.client(token) as client, pytest.raises(BrokerError) as refused:
         await asyncio.to_thread(client.fetch_dataset, notes.owner, "notes", None, tmp_path / "got")

@@ -213,12 +213,12 @@ async def test_what_an_alias_stands_for_and_stood_for_last_outlives_its_task(
             await promote(client, result, f"uid/{number}", results[number - 1].digest if number else None)
         for task in ("t0", "t1", "t2"):
             await world.deleted(f"{TASKS.format(data.owner)}/{task}")
-        await asyncio.to_thread(awaited, lambda: not (broker.store / results[2].uid).exists(), "nothing is swept")
+        await asyncio.to_thread(awaited, lambda: not broker.place.keys(results[2].uid), "nothing is swept")
         back = await promote(client, results[0], "back", results[1].digest)
         assert (back.task, back.digest) == ("t0", results[0].digest), "the old champion is whole without its task"
         await promote(client, results[3], "uid/3", results[0].digest)
-    await asyncio.to_thread(awaited, lambda: not (broker.store / results[1].uid).exists(), "it is never let go")
-    assert (broker.store / results[0].uid / "versions").is_dir()
+    await asyncio.to_thread(awaited, lambda: not broker.place.keys(results[1].uid), "it is never let go")
+    assert broker.place.keys(f"{results[0].uid}/versions")
 
 
 async def test_aliases_go_with_their_namespace(
@@ -229,9 +229,9 @@ async def test_aliases_go_with_their_namespace(
     _, result = await stored(world, broker, data, tmp_path)
     with await operator(world, broker) as client:
         state = await promote(client, result, "uid/1")
-        assert (broker.store / state.namespace_uid / "aliases").is_dir()
+        assert broker.place.keys(f"{state.namespace_uid}/aliases")
         await world.admin.delete(f"/api/v1/namespaces/{data.owner}")
-        await asyncio.to_thread(awaited, lambda: not (broker.store / state.namespace_uid).exists(), "aliases stay")
+        await asyncio.to_thread(awaited, lambda: not broker.place.keys(state.namespace_uid), "aliases stay")
         with pytest.raises(BrokerError) as gone:
             await promote(client, result, "uid/2")
     assert gone.value.reason == "NamespaceMissing"

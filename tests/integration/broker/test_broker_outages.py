@@ -14,6 +14,7 @@ from broker_harness import BrokerProcess, World, awaited, contents, log_events
 from forwarder import Forwarder, forwarding
 from large_model import WEIGHTS, prepared_model, pushed_model
 from published_notes import Published, prepared, pushed
+from store_places import folder_only
 
 from collabspace.api import names
 from collabspace.client.client import BrokerClient
@@ -72,7 +73,7 @@ async def test_an_upload_goes_on_after_the_broker_was_killed_in_the_middle_of_a_
     half: list[bool] = []
 
     def kill() -> None:
-        half.append((broker.store / model.uid / "versions").exists())
+        half.append(bool(broker.place.keys(f"{model.uid}/versions")))
         crash(broker)
 
     async with forwarding(port_of(broker)) as line:
@@ -80,16 +81,17 @@ async def test_an_upload_goes_on_after_the_broker_was_killed_in_the_middle_of_a_
         with through(broker, line, await world.token(model.owner, names.PUBLISHER_ACCOUNT)) as client:
             committed = await asyncio.to_thread(client.push, model.target, model.manifest, model.folder)
     assert committed.created and half == [False]
-    assert not any((broker.store / model.uid / "uploads").iterdir())
+    assert broker.staged(model.uid) == []
     await fetched(world, broker, model, tmp_path / "got")
 
 
+@folder_only
 async def test_what_a_killed_broker_left_half_written_is_gone_after_its_start(
     world: World, make_broker: Callable[..., BrokerProcess], tmp_path: Path
 ) -> None:
     broker = make_broker()
     notes = await pushed(world, broker, tmp_path)
-    leftover = broker.store / notes.uid / "versions" / ".abc.partial"
+    leftover = broker.staging / notes.uid / "versions" / ".abc.partial"
     broker.stop(signal.SIGKILL)
     leftover.write_bytes(b'{"half": ')
     broker.start()
@@ -109,7 +111,7 @@ async def test_a_commit_waits_for_the_ledger_and_nothing_is_seen_before(
             pushing = asyncio.create_task(asyncio.to_thread(client.push, notes.target, notes.manifest, notes.folder))
             refused = {"route": "/v1/uploads/{upload}/commit", "status": 503, "reason": "LedgerUnavailable"}
             await asyncio.to_thread(awaited, lambda: said(broker, **refused), "no commit is refused")
-            assert not (broker.store / notes.uid / "versions").exists()
+            assert broker.place.keys(f"{notes.uid}/versions") == []
             connection.execute("ALTER TABLE away RENAME TO access")
             connection.commit()
             assert (await pushing).created
@@ -145,13 +147,14 @@ async def test_the_end_of_a_session_is_recorded_when_the_ledger_is_back(
     broker.start()
 
 
+@folder_only
 async def test_a_store_that_fails_in_the_middle_cuts_the_stream_and_the_client_goes_on_when_it_is_back(
     world: World, make_broker: Callable[..., BrokerProcess], tmp_path: Path
 ) -> None:
     broker = make_broker()
     model = await pushed_model(world, broker, tmp_path / "model")
     weights = next(file for file in model.manifest.files if file.path == WEIGHTS)
-    blob, aside = broker.store / model.uid / "blobs" / weights.sha256, tmp_path / "aside"
+    blob, aside = broker.staging / model.uid / "blobs" / weights.sha256, tmp_path / "aside"
 
     def lose() -> None:
         shutil.copy(blob, aside)
@@ -172,24 +175,20 @@ async def test_a_store_that_fails_in_the_middle_cuts_the_stream_and_the_client_g
     assert contents(tmp_path / "got", manifest) == contents(model.folder, model.manifest)
 
 
-async def test_a_store_that_is_not_mounted_makes_readers_and_writers_wait(
+async def test_a_store_that_is_away_makes_readers_and_writers_wait(
     world: World, make_broker: Callable[..., BrokerProcess], tmp_path: Path
 ) -> None:
     broker = make_broker()
     notes = await pushed(world, broker, tmp_path / "notes")
     more = await prepared(world, await world.team(), tmp_path / "more")
-    away = broker.store.with_name("away")
-    broker.store.rename(away)
-    broker.store.mkdir()
+    await asyncio.to_thread(broker.place.take_away)
     reading = asyncio.create_task(waiting_fetch(world, broker, notes, tmp_path / "got"))
     with broker.client(await world.token(more.owner, names.PUBLISHER_ACCOUNT), patience=PATIENCE) as client:
         writing = asyncio.create_task(asyncio.to_thread(client.push, more.target, more.manifest, more.folder))
         for route in ("/v1/sessions", "/v1/uploads"):
             refused = {"route": route, "status": 503, "reason": "StoreUnavailable"}
             await asyncio.to_thread(awaited, lambda: said(broker, **refused), f"{route} decides")  # noqa: B023
-        assert list(broker.store.iterdir()) == [], "nothing is written where the store should be"
-        broker.store.rmdir()
-        away.rename(broker.store)
+        await asyncio.to_thread(broker.place.give_back)
         assert (await writing).created
     await reading
 
@@ -200,18 +199,16 @@ async def waiting_fetch(world: World, broker: BrokerProcess, notes: Published, i
     assert contents(into, manifest) == contents(notes.folder, notes.manifest)
 
 
-async def test_a_broker_without_its_store_does_not_take_an_empty_folder_for_it(
+async def test_a_broker_without_its_store_does_not_take_an_empty_place_for_it(
     world: World, make_broker: Callable[..., BrokerProcess], tmp_path: Path
 ) -> None:
     broker = make_broker()
     await pushed(world, broker, tmp_path / "notes")
     broker.stop()
-    away = broker.store.with_name("away")
-    broker.store.rename(away)
+    own, broker.environment = broker.environment, broker.environment | broker.place.elsewhere()
     with pytest.raises(AssertionError, match="COLLABSPACE_BROKER_STORE"):
         broker.start()
-    shutil.rmtree(broker.store, ignore_errors=True)
-    away.rename(broker.store)
+    broker.environment = own
     broker.start()
     with broker.http() as http:
         assert (await asyncio.to_thread(http.get, "/readyz")).status_code == httpx.codes.OK

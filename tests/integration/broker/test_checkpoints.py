@@ -62,7 +62,7 @@ async def fetch(broker: BrokerProcess, pod: Pod, digest: str, into: Path) -> Man
 
 
 def blobs(broker: BrokerProcess, pod: Pod) -> int:
-    return len(list((broker.store / pod.task.uid / "blobs").iterdir()))
+    return len(broker.place.keys(f"{pod.task.uid}/blobs"))
 
 
 async def test_a_later_attempt_fetches_what_an_earlier_one_saved(
@@ -99,7 +99,7 @@ async def test_the_newest_two_are_kept_and_blobs_that_they_share_with_older_ones
     for step in (10, 20, 30):
         await save(broker, pod, step, tmp_path)
     assert [found.step for found in await saved(broker, pod)] == [30, 20]
-    assert len(list((broker.store / pod.task.uid / "versions").iterdir())) == 2
+    assert len(broker.place.keys(f"{pod.task.uid}/versions")) == 2
     assert blobs(broker, pod) == 6, "two of each file but those that are the same"
     for found in await saved(broker, pod):
         manifest = await fetch(broker, pod, found.digest, tmp_path / f"got-{found.step}")
@@ -160,8 +160,8 @@ async def test_a_checkpoint_whose_manifest_was_broken_in_the_store_is_not_offere
 ) -> None:
     broker = make_broker()
     kept, broken = await save(broker, pod, 10, tmp_path), await save(broker, pod, 20, tmp_path)
-    path = broker.store / pod.task.uid / "versions" / f"{broken.digest.removeprefix('sha256:')}.json"
-    path.write_bytes(path.read_bytes().replace(b"state.json", b"other.json"))
+    key = f"{pod.task.uid}/versions/{broken.digest.removeprefix('sha256:')}.json"
+    broker.place.write(key, broker.place.read(key).replace(b"state.json", b"other.json"))
     assert [found.digest for found in await saved(broker, pod)] == [kept.digest]
 
 
@@ -239,14 +239,14 @@ async def test_a_commit_that_a_newer_attempt_overtakes_shows_nothing(
     answer = await asyncio.to_thread(http.post, f"/v1/uploads/{upload}/commit")
     http.close()
     assert answer.status_code == 403
-    assert not (broker.store / pod.task.uid / "versions").exists()
+    assert broker.place.keys(f"{pod.task.uid}/versions") == []
 
 
 async def test_a_path_that_climbs_is_refused_before_anything_is_written(broker: BrokerProcess, pod: Pod) -> None:
     for path in ("../up.json", "/etc/x.json", "a/../b.json", "a//b.json", ".hidden.json", "x\x00.json"):
         answer = await begin(broker, pod, {"path": path, "sha256": "0" * 64, "bytes": 3, "records": 0, "split": None})
         assert answer.status_code == 422, path
-    assert not (broker.store / pod.task.uid).exists()
+    assert broker.place.keys(pod.task.uid) == broker.staged(pod.task.uid) == []
 
 
 async def test_files_of_other_kinds_are_refused_by_name(broker: BrokerProcess, pod: Pod) -> None:
@@ -284,7 +284,7 @@ async def test_bytes_with_another_hash_and_links_in_the_staging_folder_lead_nowh
     with pytest.raises(BrokerError) as error:
         await save(broker, pod, 1, tmp_path, files={"state.json": b"lies"}, manifest=manifest)
     assert error.value.reason == "HashMismatch"
-    staged = broker.store / pod.task.uid / "uploads" / manifest.digest.removeprefix("sha256:")
+    staged = broker.staging / pod.task.uid / "uploads" / manifest.digest.removeprefix("sha256:")
     staged.mkdir(parents=True, exist_ok=True)
     (staged / manifest.files[0].sha256).symlink_to(secret)
     assert (await save(broker, pod, 1, tmp_path, files={"state.json": b"true"}, manifest=manifest)).created

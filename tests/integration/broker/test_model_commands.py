@@ -4,14 +4,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from admin_shell import Shell, shell_of
 from broker_harness import DATASETS, TASKS, BrokerProcess, World
-from click.testing import CliRunner, Result
 from large_model import model_files
 from published_notes import Published
 from stored_results import stored
 
 from collabspace.api import names
-from collabspace.cli.main import root
 from collabspace.kube.client import KubeError
 from collabspace.local.cluster import LocalCluster
 
@@ -19,35 +18,9 @@ FILES = {f"model/{path}": content for path, content in model_files(2048).items()
 REST = {"DONE": b"{}", "metrics.json": b"{}", "counts/a.safetensors": b"c", "predictions/a.jsonl": b"{}\n"}
 
 
-class Shell:
-    """The cluster's admin, acting in one team."""
-
-    def __init__(self, cluster: LocalCluster, namespace: str) -> None:
-        self._where = ["-n", namespace, "--kubeconfig", str(cluster.kubeconfig)]
-
-    async def collab(self, *words: str) -> Result:
-        line = [*words, *self._where]
-        return await asyncio.to_thread(lambda: CliRunner().invoke(root, line, prog_name="kubectl collab"))
-
-    async def did(self, *words: str) -> Result:
-        result = await self.collab(*words)
-        assert result.exit_code == 0, result.output
-        return result
-
-
 @pytest.fixture
 async def shell(world: World, broker: BrokerProcess, published: Published, cluster: LocalCluster) -> Shell:
     return await shell_of(world, broker, published.owner, cluster)
-
-
-async def shell_of(world: World, broker: BrokerProcess, namespace: str, cluster: LocalCluster) -> Shell:
-    """The team knows where the broker is."""
-    body = {
-        "metadata": {"name": names.BROKER_CONFIG_MAP, "namespace": namespace},
-        "data": {names.BROKER_URL_KEY: broker.url, names.BROKER_CA_KEY: broker.ca},
-    }
-    await world.admin.create(f"/api/v1/namespaces/{namespace}/configmaps", body)
-    return Shell(cluster, namespace)
 
 
 async def ended(world: World, namespace: str, task: str, digest: str) -> None:

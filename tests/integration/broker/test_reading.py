@@ -190,9 +190,7 @@ async def test_bytes_that_changed_in_the_store_are_not_taken_for_the_version(
     world: World, broker: BrokerProcess, published: Published, tmp_path: Path
 ) -> None:
     file = published.manifest.files[0]
-    blob = broker.store / published.uid / "blobs" / file.sha256
-    blob.chmod(0o600)
-    blob.write_bytes(b"?" * file.bytes)
+    broker.place.write(f"{published.uid}/blobs/{file.sha256}", b"?" * file.bytes)
     token = await world.token(published.owner, names.READER_ACCOUNT)
     with broker.client(token) as client, pytest.raises(BrokerError) as error:
         await asyncio.to_thread(client.fetch_dataset, published.owner, "notes", None, tmp_path / "got")

@@ -2,15 +2,14 @@
 
 import asyncio
 import signal
-import sqlite3
-import subprocess
-import sys
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from admin_shell import shell_of
 from broker_harness import BrokerProcess, Pin, World
+from ledger_backends import Backend, Postgres, Sqlite, Statement, restored, saved
+from postgres_ledger import checked, settings, verified
 from published_notes import Published, prepared, pushed
 
 from collabspace.api import names
@@ -18,6 +17,7 @@ from collabspace.api.run import Progress
 from collabspace.client.client import BrokerClient
 from collabspace.client.errors import AccessRefused, BrokerError
 from collabspace.client.protocol import Usage
+from collabspace.local.cluster import LocalCluster
 
 USAGE = Usage(namespace="lab", task="ner", gpu_seconds=3, cpu_seconds=9, outcome="Completed")
 
@@ -59,82 +59,57 @@ async def test_an_owner_can_ask_for_one_dataset_and_page_through_it(
         assert (await asyncio.to_thread(client.ledger, None, 10, "other")).records == []
 
 
-async def test_a_changed_record_is_found_by_its_owner_and_named(
-    world: World, make_broker: Callable[..., BrokerProcess], tmp_path: Path
-) -> None:
-    broker = make_broker()
-    owner = await world.team()
-    data = await prepared(world, owner, tmp_path)
-    with broker.client(await world.token(owner, names.PUBLISHER_ACCOUNT)) as client:
-        await asyncio.to_thread(client.push, data.target, data.manifest, data.folder)
-        for number in range(3):
-            with broker.client(await world.token(owner, names.READER_ACCOUNT)) as reader:
-                await asyncio.to_thread(reader.fetch_dataset, owner, "notes", None, tmp_path / str(number))
-        good = await asyncio.to_thread(client.verify_ledger)
-        assert good.ok and good.records == 7
-        with closing(sqlite3.connect(broker.ledger)) as connection:
-            connection.execute("UPDATE access SET bytes = bytes - 1 WHERE position = 5")
-            connection.commit()
-        bad = await asyncio.to_thread(client.verify_ledger)
-    (chain,) = [chain for chain in bad.chains if not chain.ok]
-    assert not bad.ok and chain.chain == data.uid
-    assert chain.problem is not None and chain.problem.startswith("record 5:")
+@pytest.fixture(params=("sqlite", "postgresql"))
+def broken_into(
+    request: pytest.FixtureRequest, make_broker: Callable[..., BrokerProcess], tmp_path: Path
+) -> Iterator[tuple[BrokerProcess, Backend]]:
+    """A broker, and the database of its ledger as whoever tampers with it sees it."""
+    if request.param == "sqlite":
+        broker = make_broker()
+        yield broker, Sqlite(broker.ledger)
+        return
+    schema = request.getfixturevalue("postgres").schema()
+    broker = make_broker(**settings(schema, tmp_path))
+    with schema.connect() as connection:
+        yield broker, Postgres(schema, connection)
 
 
-def tampered(broker: BrokerProcess, *statements: str) -> None:
-    with closing(sqlite3.connect(broker.ledger, isolation_level=None)) as connection:
-        for statement in statements:
-            connection.execute(statement)
+def moved(*places: tuple[int, int]) -> tuple[Statement, ...]:
+    return tuple(("UPDATE access SET position = ? WHERE position = ?", (new, old)) for old, new in places)
 
 
-DEEDS = {
-    "edited": ("UPDATE access SET reason = 'Own' || position WHERE position = 3",),
-    "removed": ("DELETE FROM access WHERE position = 3",),
-    "swapped": tuple(
-        f"UPDATE access SET position = {new} WHERE position = {old}" for old, new in ((3, 0), (4, 3), (0, 4))
-    ),
-    "cut off": ("DELETE FROM access WHERE position >= 3",),
+DEEDS: dict[str, tuple[tuple[Statement, ...], str]] = {
+    "edited": ((("UPDATE access SET reason = 'Own' || position WHERE position = 3", ()),), "edited or moved"),
+    "removed": ((("DELETE FROM access WHERE position = 3", ()),), "removed"),
+    "removed, and the gap closed": ((("DELETE FROM access WHERE position = 3", ()), *moved((4, 3), (5, 4))), "edited"),
+    "swapped": (moved((3, 0), (4, 3), (0, 4)), "edited or moved"),
+    "cut off": ((("DELETE FROM access WHERE position >= 3", ()),), "removed from the end"),
 }
 
 
-async def test_broker_and_offline_check_name_the_same_first_bad_record_whatever_was_done(
-    world: World, make_broker: Callable[..., BrokerProcess], tmp_path: Path
+async def test_people_brokers_and_auditors_are_told_the_same_first_bad_record_whatever_was_done(
+    world: World, broken_into: tuple[BrokerProcess, Backend], cluster: LocalCluster, tmp_path: Path
 ) -> None:
-    broker = make_broker()
-    owner = await world.team()
-    data = await prepared(world, owner, tmp_path)
-    token = await world.token(owner, names.PUBLISHER_ACCOUNT)
-    with broker.client(token) as client, broker.client(await world.token(owner, names.READER_ACCOUNT)) as reader:
-        await asyncio.to_thread(client.push, data.target, data.manifest, data.folder)
+    broker, database = broken_into
+    data = await pushed(world, broker, tmp_path)
+    shell = await shell_of(world, broker, data.owner, cluster)
+    with broker.client(await world.token(data.owner, names.READER_ACCOUNT)) as reader:
         for number in range(2):
-            await asyncio.to_thread(reader.fetch_dataset, owner, "notes", None, tmp_path / str(number))
-        with closing(sqlite3.connect(broker.ledger)) as live, closing(sqlite3.connect(tmp_path / "good.db")) as good:
-            live.backup(good)
-        for deed, statements in DEEDS.items():
-            tampered(broker, *statements)
-            with (
-                closing(sqlite3.connect(broker.ledger)) as live,
-                closing(sqlite3.connect(tmp_path / "copy.db")) as copy,
-            ):
-                live.backup(copy)
-            online = next(chain for chain in (await asyncio.to_thread(client.verify_ledger)).chains if not chain.ok)
-            offline = await asyncio.to_thread(verified, tmp_path / "copy.db")
-            assert online.problem is not None and online.problem.startswith("record 3: "), deed
+            await asyncio.to_thread(reader.fetch_dataset, data.owner, "notes", None, tmp_path / str(number))
+        saved(database)
+        for deed, (statements, found) in DEEDS.items():
+            database.change(*statements)
+            (online,) = [chain for chain in (await asyncio.to_thread(reader.verify_ledger)).chains if not chain.ok]
+            offline = await asyncio.to_thread(checked, database.url)
+            typed = await shell.collab("ledger", "verify", "notes")
+            assert online.problem is not None and online.problem.startswith(f"record 3: {found}"), deed
             assert offline == (1, f"{data.uid}: 2 records intact, then {online.problem}"), deed
-            with (
-                closing(sqlite3.connect(broker.ledger)) as live,
-                closing(sqlite3.connect(tmp_path / "good.db")) as good,
-            ):
-                good.backup(live)
-        assert (await asyncio.to_thread(client.verify_ledger)).ok
-        assert await asyncio.to_thread(verified, tmp_path / "good.db") == (0, f"{data.uid}: 5 records, intact")
-
-
-def verified(copy: Path) -> tuple[int, str]:
-    """What the check without a broker says of a copy that holds one chain."""
-    command = [sys.executable, "-m", "collabspace.broker.verify", f"sqlite:///{copy}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout.strip()
+            assert typed.exit_code == 1, deed
+            assert f"the ledger was changed: chain {data.uid}: {online.problem}" in typed.stderr, deed
+            restored(database)
+        assert (await asyncio.to_thread(reader.verify_ledger)).ok
+    assert await asyncio.to_thread(verified, database.url) == (0, f"{data.uid}: 5 records, intact")
+    assert "intact" in (await shell.did("ledger", "verify", "notes")).stdout
 
 
 async def test_reading_that_a_killed_broker_left_open_is_closed_on_record_once_with_unknown_bytes(

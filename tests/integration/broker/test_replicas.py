@@ -2,44 +2,22 @@
 
 import asyncio
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from broker_harness import MARKER, BrokerProcess, Pin, World, awaited, contents, raw_manifest, written
+from postgres_ledger import rows, settings, verified
 from published_notes import prepared, pushed
 
 from collabspace.api import names
 from collabspace.api.run import EndRecord, Progress
 from collabspace.client.errors import BrokerError
 from collabspace.client.protocol import UploadTarget, Usage
-from postgres_server import PASSWORD, PostgresSchema, PostgresServer, running
+from postgres_server import PASSWORD, PostgresServer, running
 
 PATIENCE = 120.0
 END = EndRecord(code=0, reason="Completed")
-
-
-def settings(schema: PostgresSchema, folder: Path) -> dict[str, str]:
-    """The password is in a file; the URL, which others may see in the environment, has none."""
-    file = folder / "password"
-    file.write_text(PASSWORD)
-    url = schema.url.replace(f"passfile={str(schema.server.passfile).replace('/', '%2F')}&", "")
-    return {"COLLABSPACE_BROKER_LEDGER": url, "COLLABSPACE_BROKER_LEDGER_PASSWORD_FILE": str(file)}
-
-
-def rows(schema: PostgresSchema, columns: str, where: str = "true") -> list[tuple[object, ...]]:
-    """Records read straight from the database, not through any code of ours."""
-    with schema.connect() as connection:
-        return connection.execute(f"SELECT {columns} FROM access WHERE {where} ORDER BY sequence").fetchall()  # type: ignore[call-overload,no-any-return]
-
-
-def verified(schema: PostgresSchema) -> tuple[int, str]:
-    """What the check without a broker says."""
-    command = [sys.executable, "-m", "collabspace.broker.verify", schema.url]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout + done.stderr
 
 
 async def test_readers_are_told_to_come_back_while_the_database_is_away_and_nothing_is_lost(
@@ -72,7 +50,7 @@ async def test_readers_are_told_to_come_back_while_the_database_is_away_and_noth
         broker.stop()
         events = [event for (event,) in rows(schema, "event")]
         assert (events.count("Published"), events.count("Opened"), events.count("Closed")) == (1, 2, 2)
-        assert await asyncio.to_thread(verified, schema) == (0, f"{notes.uid}: 5 records, intact\n")
+        assert await asyncio.to_thread(verified, schema.url) == (0, f"{notes.uid}: 5 records, intact")
         log = broker.log.read_text()
         assert PASSWORD not in log and MARKER not in log
 
@@ -141,7 +119,7 @@ async def test_two_brokers_on_one_ledger_know_what_the_other_did_and_leave_its_s
         for each, created in ((first, True), (second, False)):
             done = await asyncio.to_thread(each.push, more.target, more.manifest, more.folder)
             assert done.created is created
-    code, said = await asyncio.to_thread(verified, schema)
+    code, said = await asyncio.to_thread(verified, schema.url)
     assert code == 0, said
     for broker in (one, other):
         broker.stop()

@@ -14,6 +14,7 @@ from large_model import BYTES, WEIGHTS, pushed_model, safetensors
 from published_notes import Published, kubeconfig_through, port_of
 
 from collabspace.api import names
+from collabspace.client.client import BrokerClient
 from collabspace.client.errors import AccessRefused, BrokerUnavailable
 from collabspace.kube import clock
 
@@ -177,8 +178,7 @@ async def test_a_cut_client_is_told_that_access_is_refused(
             asyncio.run_coroutine_threadsafe(released.wait(), loop).result(PATIENCE + 60)
 
         line.when(8 << 20, hold)
-        behind = BrokerProcess(broker.environment, broker.folder, f"https://127.0.0.1:{line.port}", broker.ca)
-        with behind.client(token, patience=60.0) as client:
+        with BrokerClient(f"https://127.0.0.1:{line.port}", lambda: token, broker.ca, patience=60.0) as client:
             fetching = asyncio.create_task(
                 asyncio.to_thread(client.fetch_version, model.uid, model.digest, tmp_path / "got")
             )

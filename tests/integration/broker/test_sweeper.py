@@ -4,13 +4,14 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from broker_harness import DATASETS, TASKS, BrokerProcess, Pin, Pod, World, awaited, log_events, raw_manifest, written
 from published_notes import Published, kubeconfig_of_nobody, pushed
+from store_places import times_set
 
 from collabspace.api import names
 from collabspace.client.errors import AccessRefused
@@ -21,9 +22,11 @@ DAY = 24 * 3600
 
 
 @pytest.fixture(scope="module")
-def quick(make_broker: Callable[..., BrokerProcess]) -> BrokerProcess:
+def quick(start_broker: Callable[..., BrokerProcess]) -> Iterator[BrokerProcess]:
     """A broker that sweeps all the time."""
-    return make_broker(COLLABSPACE_BROKER_SWEEP_SECONDS="0.2")
+    broker = start_broker(COLLABSPACE_BROKER_SWEEP_SECONDS="0.2")
+    yield broker
+    broker.stop()
 
 
 @pytest.fixture
@@ -55,13 +58,13 @@ async def test_results_and_checkpoints_go_with_their_task_and_that_is_on_record(
     manifest = raw_manifest(stays.task.uid, RESULT)
     with quick.client(await stays.token()) as client:
         await asyncio.to_thread(client.publish_result, stays.task, 1, tmp_path / "result", manifest)
-    assert (quick.store / pod.task.uid).is_dir()
+    assert quick.place.keys(pod.task.uid)
     await world.deleted(f"{TASKS.format(notes.owner)}/ner")
-    await asyncio.to_thread(awaited, lambda: not (quick.store / pod.task.uid).exists(), "the task's bytes stay")
+    await asyncio.to_thread(awaited, lambda: not quick.place.keys(pod.task.uid), "the task's bytes stay")
     (record,) = removed(quick, "task_uid", pod.task.uid)
     assert (record["reason"], record["task"], record["account"]) == ("TaskDeleted", "ner", names.BROKER_ACCOUNT)
     assert record["bytes"] == len(b"{}") + len(STATE["state.json"])
-    assert (quick.store / stays.task.uid / "versions").is_dir() and (quick.store / notes.uid / "versions").is_dir()
+    assert quick.place.keys(f"{stays.task.uid}/versions") and quick.place.keys(f"{notes.uid}/versions")
     swept = [event for event in log_events(quick.log) if event["message"] == "swept"]
     assert {"TaskDeleted": 1}.items() <= swept[-1].items()
 
@@ -81,7 +84,7 @@ async def test_a_task_that_succeeded_keeps_its_result_and_not_its_checkpoints(
     status = f"{TASKS.format(notes.owner)}/ner/status"
     await world.admin.merge(status, {"status": {"conditions": [condition]}})
     await asyncio.to_thread(awaited, lambda: removed(quick, "task_uid", pod.task.uid), "no checkpoint is swept")
-    awaited(lambda: len(list((quick.store / pod.task.uid / "versions").iterdir())) == 1, "its manifest stays")
+    awaited(lambda: len(quick.place.keys(f"{pod.task.uid}/versions")) == 1, "its manifest stays")
     (record,) = removed(quick, "task_uid", pod.task.uid)
     assert (record["reason"], record["bytes"]) == ("TaskSucceeded", len(STATE["state.json"]))
     with quick.client(await world.token(notes.owner, names.READER_ACCOUNT)) as client:
@@ -96,10 +99,10 @@ async def test_versions_go_with_a_dataset_whose_policy_was_delete_and_stay_with_
     await asyncio.to_thread(awaited, lambda: "Delete" in policies(quick).get(notes.uid, ""), "the policy is not seen")
     for data in (kept, notes):
         await world.deleted(f"{DATASETS.format(data.owner)}/notes")
-    await asyncio.to_thread(awaited, lambda: not (quick.store / notes.uid).exists(), "its versions stay")
+    await asyncio.to_thread(awaited, lambda: not quick.place.keys(notes.uid), "its versions stay")
     (record,) = removed(quick, "dataset_uid", notes.uid)
     assert (record["reason"], record["owner"], record["bytes"]) == ("DatasetDeleted", notes.owner, notes.manifest.size)
-    assert (quick.store / kept.uid / "versions").is_dir() and removed(quick, "dataset_uid", kept.uid) == []
+    assert quick.place.keys(f"{kept.uid}/versions") and removed(quick, "dataset_uid", kept.uid) == []
 
 
 def policies(broker: BrokerProcess) -> dict[str, str]:
@@ -129,13 +132,14 @@ async def test_a_list_that_fails_removes_nothing(
         return sum(event["message"] == "sweep-postponed" for event in log_events(broker.log))
 
     await asyncio.to_thread(awaited, lambda: postponed() >= 3, "nothing is postponed")
-    assert (broker.store / pod.task.uid / "versions").is_dir() and removed(broker, "task_uid", pod.task.uid) == []
+    assert broker.place.keys(f"{pod.task.uid}/versions") and removed(broker, "task_uid", pod.task.uid) == []
     broker.stop()
     broker.environment["COLLABSPACE_KUBECONFIG"] = real
     broker.start()
-    await asyncio.to_thread(awaited, lambda: not (broker.store / pod.task.uid).exists(), "it is never swept")
+    await asyncio.to_thread(awaited, lambda: not broker.place.keys(pod.task.uid), "it is never swept")
 
 
+@times_set
 async def test_uploads_that_were_given_up_go_after_a_day_and_younger_ones_stay(
     world: World, make_broker: Callable[..., BrokerProcess], tmp_path: Path
 ) -> None:
@@ -143,7 +147,7 @@ async def test_uploads_that_were_given_up_go_after_a_day_and_younger_ones_stay(
     notes = await pushed(world, broker, tmp_path / "notes")
     broker.stop()
     old, young = "0" * 64, "1" * 64
-    parts, blobs = broker.store / notes.uid / "uploads", broker.store / notes.uid / "blobs"
+    parts, blobs = broker.staging / notes.uid / "uploads", broker.staging / notes.uid / "blobs"
     for name in (old, young):
         (parts / name).mkdir(parents=True)
         (parts / name / name).write_bytes(b"half")
@@ -160,15 +164,13 @@ async def test_uploads_that_were_given_up_go_after_a_day_and_younger_ones_stay(
     assert all((blobs / file.sha256).exists() for file in notes.manifest.files), "a version's blobs are old and stay"
 
 
-async def test_a_store_that_is_not_mounted_is_not_an_empty_one(
+async def test_a_store_that_is_away_is_not_an_empty_one(
     world: World, make_broker: Callable[..., BrokerProcess], tmp_path: Path
 ) -> None:
     broker = make_broker(COLLABSPACE_BROKER_SWEEP_SECONDS="0.2")
     notes = await pushed(world, broker, tmp_path / "notes")
     pod = await trained(world, broker, notes, tmp_path)
-    away = broker.store.with_name("away")
-    broker.store.rename(away)
-    broker.store.mkdir()
+    await asyncio.to_thread(broker.place.take_away)
     await world.deleted(f"{TASKS.format(notes.owner)}/ner")
 
     def postponed() -> int:
@@ -177,9 +179,8 @@ async def test_a_store_that_is_not_mounted_is_not_an_empty_one(
     before = postponed()
     await asyncio.to_thread(awaited, lambda: postponed() >= before + 3, "nothing is postponed")
     assert removed(broker, "task_uid", pod.task.uid) == []
-    broker.store.rmdir()
-    away.rename(broker.store)
-    await asyncio.to_thread(awaited, lambda: not (broker.store / pod.task.uid).exists(), "it is never swept")
+    await asyncio.to_thread(broker.place.give_back)
+    await asyncio.to_thread(awaited, lambda: not broker.place.keys(pod.task.uid), "it is never swept")
     token = await world.token(notes.owner, names.READER_ACCOUNT)
     with broker.client(token) as client, pytest.raises(AccessRefused):
         await asyncio.to_thread(client.result, notes.owner, "ner")

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import shutil
 import signal
 import sqlite3
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import httpx
 import pytest
 from broker_harness import BrokerProcess, Pin, Pod, World, contents, corpus, raw_manifest, written
 from published_notes import Published, prepared
+from store_places import FOLDER, STORE
 
 from collabspace.api import names
 from collabspace.api.manifest import DatasetFormat, TargetColumn
@@ -47,19 +47,19 @@ async def test_a_push_is_committed_once_and_the_second_time_nothing_is_sent(
     assert (first.digest, first.records, first.bytes) == (data.digest, data.manifest.records, data.manifest.size)
     assert (first.created, second.created) == (True, False)
     assert [row["event"] for row in broker.rows("namespace = ?", owner)] == ["Published"]
-    assert not (broker.store / data.uid / "uploads").exists() or not any(
-        (broker.store / data.uid / "uploads").iterdir()
-    )
+    assert broker.staged(data.uid) == []
 
 
 async def test_what_is_stored_has_the_names_and_hashes_of_the_manifest(
     published: Published, broker: BrokerProcess
 ) -> None:
-    folder = broker.store / published.uid
-    assert [path.stem for path in (folder / "versions").iterdir()] == [published.digest.removeprefix("sha256:")]
-    for blob in (folder / "blobs").iterdir():
-        assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name
-        assert not blob.stat().st_mode & 0o222
+    place, blobs = broker.place, f"{published.uid}/blobs"
+    assert place.keys(f"{published.uid}/versions") == [f"{published.digest.removeprefix('sha256:')}.json"]
+    assert set(place.keys(blobs)) == {file.sha256 for file in published.manifest.files}
+    for name in place.keys(blobs):
+        assert hashlib.sha256(place.read(f"{blobs}/{name}")).hexdigest() == name
+    if STORE == FOLDER:
+        assert not any(blob.stat().st_mode & 0o222 for blob in (broker.staging / blobs).iterdir())
 
 
 async def test_a_broken_upload_goes_on_where_the_broker_stands(
@@ -165,8 +165,8 @@ async def test_files_that_are_not_what_their_manifest_says_are_no_version(
     with pytest.raises(BrokerError) as error:
         await push(broker, token, lying)
     assert (error.value.status, error.value.reason) == (422, "FormatError")
-    assert not (broker.store / data.uid / "versions").exists()
-    assert not any((broker.store / ".checks").iterdir())
+    assert broker.place.keys(f"{data.uid}/versions") == []
+    assert not any((broker.staging / ".checks").iterdir())
     assert (await push(broker, token, data)).created, "a good push goes through afterwards"
 
 
@@ -380,7 +380,8 @@ async def test_without_a_ledger_no_data_goes_out(
 async def test_a_broker_whose_store_lost_a_blob_says_it_failed_and_serves_on(
     world: World, broker: BrokerProcess, published: Published, tmp_path: Path
 ) -> None:
-    shutil.rmtree(broker.store / published.uid / "blobs")
+    for file in published.manifest.files:
+        broker.place.remove(f"{published.uid}/blobs/{file.sha256}")
     token = await world.token(published.owner, names.READER_ACCOUNT)
 
     def read() -> tuple[int, int]:
