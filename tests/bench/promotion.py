@@ -1,10 +1,14 @@
 """kill -9 of the operator at random instants around a promotion: how many promotions there are in the end.
 
     python tests/bench/promotion.py [--instants 200] [--window 1.5]
+    python tests/bench/promotion.py --together [--rounds 200] [--seconds 7200] [--seed 1]
 
 Each instant is one selection: its last candidate ends, the operator is killed within the window (seconds) and started
 again. There must be one promotion for each, to the winner's stored result, and the alias must say so once. Runs on a
-control plane of its own; exit code 1 when one does not hold.
+control plane of its own, with a broker of a few lines; exit code 1 when one does not hold.
+
+With --together the broker is the real one as well, on a whole cluster with models that were trained: operator, broker
+or both are killed, and selection, alias, ledger and the bytes of the model must agree on one promotion.
 """
 
 import argparse
@@ -19,6 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration" / "operator"))
 
+import promotion_together
 from operator_harness import GROUPS, IDENTITY, FakeBroker, FakeNode, Teams, until
 from replica_harness import Replica
 from selection_harness import SELECTIONS, Selections
@@ -69,7 +74,13 @@ async def main() -> int:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--instants", type=int, default=200)
     options.add_argument("--window", type=float, default=1.5)
+    options.add_argument("--together", action="store_true", help="real operator and real broker, both are killed")
+    options.add_argument("--rounds", type=int, default=200, help="of --together")
+    options.add_argument("--seconds", type=float, default=7_200.0, help="--together begins no round after these")
+    options.add_argument("--seed", type=int, default=1, help="of the instants of --together")
     asked = options.parse_args()
+    if asked.together:
+        return await promotion_together.run(asked.rounds, asked.seconds, asked.seed)
     binaries.ensure(progress=print)
     folder = Path(tempfile.mkdtemp(prefix="promotion-"))
     cluster, broker = LocalCluster(f"bench-{os.getpid()}", folder / "state", lambda _line: None), FakeBroker()
