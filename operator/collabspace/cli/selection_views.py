@@ -72,8 +72,11 @@ def show_one(where: Where, name: str, output: str | None) -> None:
 def compare(where: Where, name: str, output: str) -> None:
     """Prints leaderboard, comparison and how to read them."""
     selection = parsed(ModelSelection, run(where, lambda cluster: cluster.find(names.MODEL_SELECTIONS, name)))
+    from collabspace.cli import winner_figures
+
+    measured = winner_figures.read(where, selection)
     if output != "text":
-        print_document(_document(selection), output)
+        print_document(_document(selection) | {"winnerFigures": winner_figures.documents(measured)}, output)
         return
     rows = selection_rows
     click.echo(rows.heading(selection))
@@ -86,6 +89,7 @@ def compare(where: Where, name: str, output: str) -> None:
         rows.comparison_rows(entries),
         rows.COMPARISON_OPTIONAL,
     )
+    _block(f"The winner's best run: {metric}", winner_figures.HEADERS, winner_figures.rows(measured), ())
     _lines(rows.outcome(selection))
     click.echo(f"All candidates together: {rows.cost_text(selection.status.cost)}")
     _lines(rows.reading(selection))

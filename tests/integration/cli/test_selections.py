@@ -149,7 +149,7 @@ async def test_without_a_winner_waiting_for_one_fails(lab: str, chief: Person, a
 
 
 async def test_list_get_why_and_compare_know_selections(
-    lab: str, chief: Person, admin: KubeClient, file: Path, cluster: LocalCluster
+    lab: str, chief: Person, admin: KubeClient, file: Path, broker: LocalCluster
 ) -> None:
     await chief.did("select", "-f", str(file), "-n", lab)
     await put_status(admin, lab, "Completed", "True", **ENDED)
@@ -164,7 +164,9 @@ async def test_list_get_why_and_compare_know_selections(
     assert f"{lab}/sentiment: Succeeded, Completed" in shown and "OutOfMemory" in shown
     why = (await chief.did("why", "sentiment", "-n", lab)).stdout
     assert f"kubectl collab why sentiment-forest -n {lab}" in why and f"promote sentiment -n {lab}" in why
-    compared = (await chief.did("compare", "sentiment", "-n", lab)).stdout
+    told = await chief.did("compare", "sentiment", "-n", lab)
+    compared = told.stdout
+    assert "note: the winner's own figures cannot be shown: " in told.stderr
     for said in ("Leaderboard: accuracy on validation", "Comparison: accuracy on test", "1 run each", "12 CPU-s"):
         assert said in compared
     document = json.loads((await chief.did("compare", "sentiment", "-n", lab, "-o", "json")).stdout)

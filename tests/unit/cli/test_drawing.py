@@ -84,7 +84,7 @@ def test_a_report_shows_entities_averages_and_unseen_ones_with_bars() -> None:
 def test_a_report_as_text_has_no_bars_and_no_colours() -> None:
     text = as_text(a_report())
     assert not set(text) & set("█▏\x1b")
-    assert "entity_micro_f1 0.819 [0.790, 0.843] on test" in text
+    assert "entity_micro_f1 0.819 [0.790, 0.843] on test, 20 records" in text
     assert "simulated GPU (ran on the CPU)" in text
 
 

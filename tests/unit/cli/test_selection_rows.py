@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
-from cli_workplace import DIGEST, NOW, SINCE, condition
+from cli_workplace import DIGEST, NOW, SINCE, a_report, condition
 
 from collabspace.api import names
 from collabspace.api.catalogue import catalogue
 from collabspace.api.conditions import SELECTION_CONDITIONS
 from collabspace.api.selection import ModelSelection
-from collabspace.cli import selection_rows
+from collabspace.cli import selection_rows, winner_figures
 from collabspace.cli.errors import CommandError
 from collabspace.cli.output import text_of
 from collabspace.cli.selection_manifest import check
@@ -52,6 +52,21 @@ def selection(reason: str = "Completed", succeeded: str = "True", **status: Any)
         condition(kind, succeeded if kind == "Succeeded" else "False", reason, "told") for kind in SELECTION_CONDITIONS
     ]
     return ModelSelection.model_validate(raw(status={"reason": reason, "conditions": conditions, **status}))
+
+
+def test_a_winner_shows_its_own_figure_on_each_split_with_interval_and_number_of_records() -> None:
+    metrics = [
+        {"name": "entity_micro_f1", "value": 0.9, "split": "validation"},
+        {"name": "entity_micro_f1", "value": 0.819, "split": "test", "low": 0.79, "high": 0.843},
+        {"name": "entity_micro_f1", "value": 0.7, "split": "test", "dataset": "a"},
+    ]
+    measured = winner_figures.of_report(a_report(metrics=metrics), "entity_micro_f1")
+    assert winner_figures.rows(measured) == [
+        ("test", "0.819", "0.790 to 0.843", "20"),
+        ("validation", "0.900", "-", "0"),
+    ]
+    assert winner_figures.documents(measured)[0] == metrics[1] | {"records": 20, "dataset": "", "label": ""}
+    assert winner_figures.of_report(a_report(), "accuracy") == []
 
 
 def test_the_leaderboard_shows_rank_value_cost_and_why_one_has_no_rank() -> None:
