@@ -8,10 +8,10 @@ DATA ?=
 BASE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup binaries radosgw demo down test compute-lane broker-lane cluster-lane lint types layers generate check-generated unit integration trainer e2e bench clean
+.PHONY: help setup binaries radosgw demo down test test-s3 compute-lane broker-lane cluster-lane lint types layers generate check-generated unit integration trainer e2e bench clean
 
 help: ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## Create .venv with everything (PyTorch is the large part)
 
@@ -47,6 +47,10 @@ broker-lane:
 
 cluster-lane:
 	$(BIN)/pytest $(addprefix tests/integration/,operator api local node) tests/e2e | sed -u 's/^/[cluster] /'
+
+test-s3: binaries radosgw ## Stores and access with every broker on a real S3 server: as gateway, then with links
+	COLLABSPACE_TEST_STORE=s3 $(BIN)/pytest $(addprefix tests/integration/,broker store)
+	COLLABSPACE_TEST_STORE=s3-redirect $(BIN)/pytest tests/integration/broker
 
 lint: setup ## Style
 	$(BIN)/ruff check .

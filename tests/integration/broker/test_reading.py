@@ -10,6 +10,7 @@ import httpx
 import pytest
 from broker_harness import MARKER, BrokerProcess, Pin, World, contents, log_events
 from published_notes import Published, free_port, kubeconfig_of_nobody, prepared
+from store_places import broker_sends, counted
 
 from collabspace.api import names
 from collabspace.client.client import BrokerClient
@@ -33,7 +34,7 @@ async def test_a_granted_trainer_reads_back_what_was_pushed(
     assert (opened["pod_uid"], opened["task_uid"], opened["attempt"]) == (
         pod.body["metadata"]["uid"], pod.task.uid, 1,
     )  # fmt: skip
-    assert (closed["event"], closed["bytes"]) == ("Closed", manifest.size)
+    assert (closed["event"], closed["bytes"]) == ("Closed", counted(manifest.size))
 
 
 async def test_a_person_with_a_grant_to_download_gets_the_current_version(
@@ -86,7 +87,7 @@ async def test_a_broken_download_goes_on_where_it_stopped(
         manifest = await asyncio.to_thread(client.fetch_dataset, published.owner, "notes", None, tmp_path / "got")
     assert contents(tmp_path / "got", manifest) == contents(published.folder, manifest)
     closed = broker.rows("event = 'Closed' AND namespace = ?", published.owner)[-1]
-    assert closed["bytes"] == manifest.size - half
+    assert closed["bytes"] == counted(manifest.size - half)
 
 
 async def test_a_partial_file_with_wrong_bytes_is_fetched_anew(
@@ -110,9 +111,10 @@ async def test_files_that_are_complete_are_not_fetched_again(
         with broker.client(token) as client:
             await asyncio.to_thread(client.fetch_dataset, published.owner, "notes", None, tmp_path / "got")
     closed = broker.rows("event = 'Closed' AND namespace = ?", published.owner)
-    assert [row["bytes"] for row in closed] == [published.manifest.size, 0]
+    assert [row["bytes"] for row in closed] == [counted(published.manifest.size), 0]
 
 
+@broker_sends
 async def test_part_of_a_file_is_sent_and_counted_as_such(
     world: World, broker: BrokerProcess, published: Published
 ) -> None:

@@ -12,12 +12,14 @@ from broker_harness import DATASETS, TASKS, BrokerProcess, Pin, Pod, World, awai
 from forwarder import forwarding
 from large_model import BYTES, WEIGHTS, pushed_model, safetensors
 from published_notes import Published, kubeconfig_through, port_of
+from store_places import broker_sends
 
 from collabspace.api import names
 from collabspace.client.client import BrokerClient
 from collabspace.client.errors import AccessRefused, BrokerUnavailable
 from collabspace.kube import clock
 
+pytestmark = broker_sends
 # Five seconds are promised; a shared machine gets more before a test fails.
 PATIENCE = 60.0
 

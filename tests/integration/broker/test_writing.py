@@ -13,7 +13,7 @@ import httpx
 import pytest
 from broker_harness import BrokerProcess, Pin, Pod, World, contents, corpus, raw_manifest, written
 from published_notes import Published, prepared
-from store_places import FOLDER, STORE
+from store_places import FOLDER, STORE, broker_sends
 
 from collabspace.api import names
 from collabspace.api.manifest import DatasetFormat, TargetColumn
@@ -377,6 +377,7 @@ async def test_without_a_ledger_no_data_goes_out(
     assert (await asyncio.to_thread(ask)).status_code == 201
 
 
+@broker_sends
 async def test_a_broker_whose_store_lost_a_blob_says_it_failed_and_serves_on(
     world: World, broker: BrokerProcess, published: Published, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -143,6 +144,13 @@ class StoreSuite:
         store.put_manifest(OTHER, digests[0], b"{}")
         assert [version.digest for version in store.versions(OWNER)] == digests[::-1]
         assert list(store.owners()) == [OWNER, OTHER]
+
+    def test_blobs_and_versions_tell_when_they_were_made(self, store: Store, tmp_path: Path) -> None:
+        before = time.time()
+        put(store, tmp_path, b"x")
+        store.put_manifest(OWNER, "sha256:" + sha256(b"{}"), b"{}")
+        for made in (*store.blobs(OWNER), *store.versions(OWNER)):
+            assert before - 2 < made.created / 1e9 < time.time() + 2, "stores tell whole seconds at least"
 
     def test_what_is_removed_is_gone_and_removing_it_again_is_silent(self, store: Store, tmp_path: Path) -> None:
         name, digest = put(store, tmp_path, b"old"), "sha256:" + sha256(b"{}")
