@@ -102,7 +102,10 @@ def correction(task: CollabTask) -> str:
 
 def _correct(facts: Facts) -> Advice:
     """A spec that an attempt has begun with is frozen: what it refused takes another task."""
-    return "", ("submit --help", correction(facts.task) or _again(facts, ""))
+    spec = facts.task.spec
+    known = reason_of(facts.task) == Reason.INVALID_PARAMETER
+    look = f"submit --task {spec.task} --method {spec.method} --parameters" if known else "submit --help"
+    return "", (look, correction(facts.task) or _again(facts, ""))
 
 
 def _submit_anew(_facts: Facts) -> Advice:

@@ -20,7 +20,7 @@ from collabspace.kube.client import KubeError, Object
 
 def select(where: Where, filename: Path, dry_run: bool, follow: str | None) -> None:
     """Creates the selection of the file, once it is found right."""
-    found = documents(filename, "docs/tasks/compare-models.md")
+    found = documents(filename, command("select --help"))
     if len(found) > 1:
         raise CommandError(f"{filename} holds {len(found)} objects", "Put one ModelSelection into a file.")
 

@@ -2,16 +2,20 @@
 
 import subprocess
 import sys
+import textwrap
 from importlib import import_module
 
 import click
 import pytest
+import yaml
 from cli_workplace import collab
 
+from collabspace.api.catalogue import catalogue
 from collabspace.api.conditions import TASK_CONDITIONS
 from collabspace.api.dataset import DeletionPolicy, OnRevoke, Use
 from collabspace.api.manifest import DatasetFormat, TargetKind
-from collabspace.cli import parameters, push, tasks
+from collabspace.cli import parameters, push, select, selection_manifest, tasks
+from collabspace.cli.help_sections import SectionedCommand
 from collabspace.cli.main import COMMANDS, program_name, root
 from collabspace.formats import FORMATS
 
@@ -90,10 +94,39 @@ def test_help_shows_the_program_as_it_was_called(argv0: str, shown: str) -> None
     assert program_name(argv0) == shown
 
 
-def test_the_help_of_submit_lists_tasks_methods_and_parameters_with_defaults() -> None:
+def test_the_help_of_submit_begins_with_what_is_used_most_names_all_methods_and_ends_with_examples() -> None:
     text = collab("submit", "--help").stdout
-    for word in ("TokenClassification", "FullFineTuning", "LogisticRegression", "epochs=3", "entity_micro_f1"):
+    places = [text.index(word) for word in ("--task", "--method", "--dataset", "--set", "--watch", "--model", "--gpus")]
+    assert places == sorted(places)
+    for word in ("TokenClassification", "FullFineTuning", "LogisticRegression", "task/NAME|alias/NAME"):
         assert word in text
+    assert text.index("Tasks and their methods:") < text.index("Examples:") < text.index("kubectl collab submit check")
+
+
+@pytest.mark.parametrize("name", ["submit", "select"])
+def test_every_option_stands_in_one_section_of_the_help(name: str) -> None:
+    command = root.get_command(click.Context(root), name)
+    assert isinstance(command, SectionedCommand)
+    options = {each.opts[-1] for each in command.params if isinstance(each, click.Option)}
+    placed = [each for names in command.sections.values() for each in names]
+    assert options - set(placed) == {"--namespace", "--context", "--kubeconfig"}
+    assert len(placed) == len(set(placed)) and set(placed) <= options
+
+
+def test_an_example_of_the_help_of_select_is_a_selection_that_can_be_handed_in() -> None:
+    text = select.EXAMPLES.partition("A file to begin with:\n")[2].partition("\nWith --watch")[0]
+    document = yaml.safe_load(textwrap.dedent(text))
+    document["metadata"]["namespace"] = "newsroom"
+    assert selection_manifest.check(document, catalogue()).objective.tolerance == "0.02"
+
+
+def test_parameters_are_listed_with_defaults_and_bounds_for_the_task_and_method_that_are_named() -> None:
+    text = collab("submit", "--parameters").stdout
+    for word in ("TokenClassification", "epochs=3", "entity_micro_f1", "WindowFeatures"):
+        assert word in text
+    one = collab("submit", "--task", "Tabular", "--method", "RandomForest", "--parameters").stdout
+    assert "trees=200" in one and "epochs" not in one and "TokenClassification" not in one
+    assert collab("submit", "--task", "Tabular", "--method", "LoRA", "--parameters").exit_code == 2
 
 
 def test_words_spelled_for_the_sake_of_speed_are_those_of_the_api() -> None:
