@@ -103,11 +103,13 @@ class Together:
         return promoting - begun, time.monotonic() - promoting
 
     async def _round(self, alias: str, victims: tuple[str, ...], *, late: bool) -> Round:
-        """`late`: the instant is drawn from when it says Promoting on, else from the resumption on."""
+        """`late`: the instant is drawn from when it is seen to say Promoting on, else from the resumption on."""
         begun = await self._begin(alias)
         if late:
             await self._promoting()
-        await asyncio.sleep(self._dice.uniform(0, (0 if late else self._before) + self._during))
+        # The end is told long before it is seen here, so half of what was measured already reaches beyond it.
+        soonest, latest = (0.0, self._during / 2) if late else (self._before / 2, self._before + self._during / 4)
+        await asyncio.sleep(self._dice.uniform(soonest, latest))
         for victim in victims:
             await asyncio.to_thread(self._cluster.kill, victim)
         stood = await self._stood(alias)

@@ -1,6 +1,7 @@
 """LoRA: a small artefact beside a named base, equal to the whole model it stands for."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +11,19 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from broker_edge import Store, serving
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from text_runs import HERE, films, opinions, session, version
 
 from collabspace.api.catalogue import catalogue
-from collabspace.api.manifest import Split
+from collabspace.api.manifest import Manifest, Split
 from collabspace.api.run import InitialModel
-from collabspace_trainer import registry, stored
+from collabspace.client.client import BrokerClient
+from collabspace_trainer import evaluating, registry, spec, stored, versions
 from collabspace_trainer.checkpoints import Checkpoints
 from collabspace_trainer.errors import DataError
+from collabspace_trainer.file_entries import file_entries
 from collabspace_trainer.methods import adapter, encoder
 from collabspace_trainer.methods.encoder import Encoder
 from collabspace_trainer.stop import Terminated
@@ -114,6 +118,41 @@ def test_merged_weights_predict_the_same(
 def test_an_adapter_without_its_base_names_the_remedy(artefact: Path) -> None:
     with pytest.raises(DataError, match="merge: Yes"):
         again(artefact, None)
+
+
+def served(folder: Path, kind: str, store: Store) -> dict[str, str]:
+    """The folder as a version of that format, at the broker's edge."""
+    manifest = Manifest(owner_uid=kind, format=kind, files=file_entries(folder))
+    store.kept[manifest.digest] = manifest
+    store.blobs |= {file.sha256: bytearray((folder / file.path).read_bytes()) for file in manifest.files}
+    return {"uid": kind, "digest": manifest.digest}
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_an_adapter_is_measured_with_the_weights_that_the_task_names_beside_its_data(
+    adapted: tuple[Any, Any, Any], artefact: Path, base: Path, opinion_data: Version, tmp_path: Path, named: bool
+) -> None:
+    store = Store(opinion_data.folder, opinion_data.manifest, "token")
+    weights = served(base, "Model", store)
+    shutil.copytree(artefact, tmp_path / "result" / "model")
+    _json("config.json", base=weights)(tmp_path / "result" / "model")
+    model = served(tmp_path / "result", "Result", store)
+    datasets = [
+        {"name": "films", "digest": opinion_data.manifest.digest, "role": "Evaluate"},
+        *([{"name": "base", "role": "Evaluate", **weights}] if named else []),
+    ]
+    training = {"task": "TextClassification", "method": "Evaluation", "datasets": datasets, "initialModel": model}
+    plan = spec.plan(spec.filled({"training": training}))
+    with serving(store) as url, BrokerClient(url, lambda: "token", None) as broker:
+        if not named:
+            with pytest.raises(DataError, match="name them in datasets as well"):
+                versions.fetch(plan, broker, tmp_path / "inputs")
+            return
+        inputs = versions.fetch(plan, broker, tmp_path / "inputs")
+    examined = evaluating.read(replace(plan, document=inputs.document), inputs)
+    texts = [record.text for record in examined.corpus.measured[Split.TEST]["films"]]
+    said = registry.method_of(examined.model).load(examined.model, HERE).predict(texts)
+    assert np.array_equal(said, adapted[2])
 
 
 def wide(folder: Path) -> Path:

@@ -25,7 +25,10 @@ ADAPTER = "adapter_config.json"
 BASE = "base"
 """Field of config.json: uid and digest of the weights that a model rests on without holding them."""
 MERGE = "train it again so that whole weights are kept (LoRA with parameter merge: Yes)"
-NO_BASE = f"model: it rests on weights that it does not hold, and this task has no access to them; {MERGE}"
+NO_BASE = (
+    "model: it rests on weights that it does not hold, and this task has no access to them; to measure it, name them "
+    f"in datasets as well, with role Evaluate; or {MERGE}"
+)
 T = TypeVar("T", bound=BaseModel)
 
 

@@ -10,7 +10,6 @@ from collabspace.api.catalogue import Purpose
 from collabspace.api.manifest import DatasetFormat, Manifest, Split, TargetColumn
 from collabspace.api.run import Role, RunDataset, RunDocument, RunResult
 from collabspace.client.client import BrokerClient
-from collabspace.client.errors import AccessRefused
 from collabspace.formats import SplitRule, prepare
 from collabspace_trainer import stored_results
 from collabspace_trainer.errors import ConfigError, DataError
@@ -69,11 +68,7 @@ def fetch(plan: Plan, broker: BrokerClient, into: Path) -> Inputs:
     training = plan.document.training
     if plan.purpose is Purpose.COMPARISON:
         return Inputs(plan.document, [], None, _fetch_results(training.results, broker, into / "results"))
-    versions = []
-    for dataset in training.datasets:
-        folder = into / "data" / dataset.name
-        manifest = broker.fetch_version(dataset.uid, dataset.digest, folder)
-        versions.append(_version(dataset, folder, manifest, plan.task.format))
+    versions, weights = _fetch_datasets(plan, broker, into / "data")
     model, base = None, None
     if training.initial_model is not None:
         folder = into / "model"
@@ -86,8 +81,23 @@ def fetch(plan: Plan, broker: BrokerClient, into: Path) -> Inputs:
         if plan.purpose is Purpose.TRAINING and (model / stored_results.ADAPTER).is_file():
             raise DataError(stored_results.NO_BASE)
         if plan.purpose is Purpose.EVALUATION:
-            base = _fetch_base(model, broker, into / "base")
+            base = _base_of(model, weights)
     return Inputs(complete(plan.document, _manifests(versions), None), versions, model, base_folder=base)
+
+
+def _fetch_datasets(plan: Plan, broker: BrokerClient, into: Path) -> tuple[list[Version], dict[str, Path]]:
+    """The data, and by digest the weights that an evaluation names beside them: what its model rests on."""
+    versions, weights = [], {}
+    for dataset in plan.document.training.datasets:
+        folder = into / dataset.name
+        manifest = broker.fetch_version(dataset.uid, dataset.digest, folder)
+        if plan.purpose is Purpose.EVALUATION and manifest.format == DatasetFormat.MODEL:
+            weights[dataset.digest] = _weights(folder, manifest)
+        else:
+            versions.append(_version(dataset, folder, manifest, plan.task.format))
+    if not versions:
+        raise DataError("training.datasets: all of them are weights; name data to measure the model on")
+    return versions, weights
 
 
 def _fetch_results(results: Sequence[RunResult], broker: BrokerClient, into: Path) -> dict[str, Path]:
@@ -100,16 +110,14 @@ def _fetch_results(results: Sequence[RunResult], broker: BrokerClient, into: Pat
     return folders
 
 
-def _fetch_base(model: Path, broker: BrokerClient, into: Path) -> Path | None:
-    """The weights that an adapter belongs to; None when the model is whole. Raises DataError without access to them."""
+def _base_of(model: Path, weights: Mapping[str, Path]) -> Path | None:
+    """The weights that an adapter belongs to; None when the model is whole. Raises DataError without them."""
     base = stored_results.base_of(model)
     if base is None:
         return None
-    try:
-        manifest = broker.fetch_version(base.uid, base.digest, into, stored_results.of_model)
-    except AccessRefused:
-        raise DataError(stored_results.NO_BASE) from None
-    return _weights(into, manifest)
+    if base.digest not in weights:
+        raise DataError(stored_results.NO_BASE)
+    return weights[base.digest]
 
 
 def open_folders(plan: Plan, given: Folders, scratch: Path) -> Inputs:

@@ -12,6 +12,7 @@ from collabspace.api.task import ModelKind
 from collabspace.controller import metrics, sources
 from collabspace.controller.queue import WorkKey
 from collabspace.controller.tasks import Hands
+from collabspace.core.models import base_of
 from collabspace.core.observed import Key, ObservedSelection, ObservedTask, Reference, selection_references
 from collabspace.core.selection import decide_selection
 from collabspace.core.selection_children import KIND, child_names
@@ -50,13 +51,19 @@ class Selections:
     def _observe(self, key: WorkKey, selection: ObservedSelection) -> SelectionWorld:
         world, namespace = self._hands.world, selection.meta.namespace
         named = selection_references(selection.spec, namespace)
+        models = sources.models(world, named | self._promoted(selection))
+        champion = selection.status.champion
+        stored = models.results.get((namespace, champion.task_name)) if champion is not None else None
+        base = base_of(stored, self._hands.catalogue) if stored is not None else None
+        if base is not None:
+            named.add(Reference(base.source.kind, base.source.namespace, base.source.name))
         own = child_names(selection.meta.name, selection.spec) if selection.spec is not None else []
         return SelectionWorld(
             catalogue=self._hands.catalogue,
             datasets=sources.datasets(world, named),
             namespaces=world.namespace_uids,
             team=self._hands.teams.facts(namespace),
-            models=sources.models(world, named | self._promoted(selection)),
+            models=models,
             children={name: child for name in own if (child := self._child((namespace, name))) is not None},
             refusals=self._fresh_refusals(key),
             broker_read=world.broker_read,

@@ -14,10 +14,12 @@ def datasets(world: World, named: Iterable[Reference]) -> dict[Key, Dataset]:
 
 
 def models(world: World, named: Iterable[Reference]) -> Models:
-    """Those of the named results and aliases that there are."""
+    """Those of the named results and aliases that there are, and the results that these aliases stand for."""
     known = list(named)
-    tasks = {each.key: world.tasks.get(each.key) for each in known if each.kind is ModelKind.COLLAB_TASK}
     aliases = {each.key: world.alias(each.key) for each in known if each.kind is ModelKind.ALIAS}
+    behind = [(namespace, alias.task) for (namespace, _), alias in aliases.items() if alias is not None]
+    keys = [each.key for each in known if each.kind is ModelKind.COLLAB_TASK] + behind
+    tasks = {key: world.tasks.get(key) for key in keys}
     return Models(
         {key: stored_result(packed.unpack()) for key, packed in tasks.items() if packed is not None},
         {key: alias for key, alias in aliases.items() if alias is not None},

@@ -9,15 +9,13 @@ from collabspace.api import timestamp
 from collabspace.api.conditions import ConditionType, Reason
 from collabspace.api.dataset import Grant, GrantState, Use, VersionSource
 from collabspace.api.manifest import DatasetFormat
-from collabspace.api.run import InitialModel, Role, RunDataset, RunResult
+from collabspace.api.run import EVALUATION, InitialModel, Role, RunDataset, RunResult
 from collabspace.api.task import ModelKind, TaskSpec
 from collabspace.core import models as own
 from collabspace.core import status
-from collabspace.core.observed import NO_MODELS, Dataset, Key, Models, ObservedDataset
+from collabspace.core.observed import MODEL, NO_MODELS, Dataset, Key, Models, ObservedDataset
 
 USE = {Role.TRAIN: Use.TRAIN, Role.EVALUATE: Use.EVALUATE}
-# Under this name the version of the weights stands among the pinned ones; no dataset can have it.
-MODEL = "modelFrom"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +191,7 @@ def misfits(spec: TaskSpec, data_format: DatasetFormat, datasets: Mapping[Key, D
     found = []
     for each in spec.datasets:
         dataset = datasets.get((each.dataset_ref.namespace, each.dataset_ref.name))
-        if dataset is not None and dataset.format is not data_format:
+        if dataset is not None and dataset.format is not data_format and not _may_be_base(spec, dataset):
             found.append(
                 f"datasets[{each.name}]: {each.dataset_ref.namespace}/{each.dataset_ref.name} has format "
                 f"{dataset.format}; task {spec.task} reads {data_format}"
@@ -206,6 +204,11 @@ def misfits(spec: TaskSpec, data_format: DatasetFormat, datasets: Mapping[Key, D
                 "weights come from a SharedDataset of format Model"
             )
     return tuple(found)
+
+
+def _may_be_base(spec: TaskSpec, dataset: Dataset) -> bool:
+    """Beside data an evaluation may name weights: what the model that it measures rests on."""
+    return dataset.format is DatasetFormat.MODEL and spec.method == EVALUATION and len(spec.datasets) > 1
 
 
 def _answer(

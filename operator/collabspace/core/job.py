@@ -24,8 +24,8 @@ from collabspace.api.run import (
 )
 from collabspace.api.task import Resources, TaskSpec
 from collabspace.core import quantity
-from collabspace.core.grants import MODEL, Authorization
-from collabspace.core.observed import JobFacts, ObservedTask
+from collabspace.core.grants import Authorization
+from collabspace.core.observed import MODEL, JobFacts, ObservedTask
 from collabspace.core.plan import Stop
 
 WORK = "/work"

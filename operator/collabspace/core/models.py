@@ -1,10 +1,15 @@
 """Models of the own team: the stored result of one of its tasks, or what one of its aliases stands for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from collabspace.api.run import RunResult
+from collabspace.api.catalogue import Catalogue, Purpose
+from collabspace.api.run import EVALUATION, InitialModel, RunDataset, RunResult
 from collabspace.api.task import ModelKind, ModelSource, TaskSpec
 from collabspace.core.observed import Models, StoredResult
+
+# Parameter of the methods that can add what they learned to the weights in the end.
+MERGE = "merge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,60 @@ def gone(spec: TaskSpec, namespace: str, models: Models, model_uid: str | None) 
 def _is_gone(task: StoredResult | None, digest: str, had: bool) -> bool:
     """`had`: an attempt had the result, so a task that does not have it is another one."""
     return task is None or (had and task.digest != digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Weights that a stored model rests on without holding them: what its task named, and which version that was."""
+
+    source: ModelSource
+    uid: str
+    digest: str
+
+
+def base_of(stored: StoredResult, catalogue: Catalogue) -> Base | None:
+    """None: the model is whole. What cannot do without weights keeps only what it adds to them, unless it merges."""
+    spec, model = stored.made_by, stored.started_from
+    task = catalogue.task(spec.task) if spec is not None else None
+    method = task.method(spec.method) if task is not None and spec is not None else None
+    if spec is None or spec.model_from is None or model is None or method is None:
+        return None
+    if method.purpose is not Purpose.TRAINING or not method.needs_weights or spec.parameters.get(MERGE) == "Yes":
+        return None
+    return Base(spec.model_from, model.uid, model.digest)
+
+
+def incomplete(
+    spec: TaskSpec, models: Models, catalogue: Catalogue, model: InitialModel | None, datasets: Sequence[RunDataset]
+) -> str:
+    """Why the task's own model cannot be used as it is stored, with the remedy; empty: it can, as far as is known.
+
+    `model` and `datasets` are those that it was given.
+    """
+    source = spec.model_from
+    stored = _stored(source, models) if source is not None else None
+    base = base_of(stored, catalogue) if stored is not None and model is not None and stored.uid == model.uid else None
+    if source is None or base is None:
+        return ""
+    measured = spec.method == EVALUATION
+    if measured and (base.uid, base.digest) in {(each.uid, each.digest) for each in datasets}:
+        return ""
+    remedies = []
+    if measured and base.source.kind is ModelKind.SHARED_DATASET:
+        place = f"{{namespace: {base.source.namespace}, name: {base.source.name}}}"
+        entry = f"{{name: base, datasetRef: {place}, version: {base.digest}, role: Evaluate}}"
+        remedies.append(f"name them in datasets as well: {entry}")
+    remedies.append("take a whole model: by FullFineTuning, or by LoRA with parameter merge: Yes")
+    label = f"modelFrom: {source.kind} {source.namespace}/{source.name}"
+    return f"{label} rests on weights that it does not hold; {', or '.join(remedies)}"
+
+
+def _stored(source: ModelSource, models: Models) -> StoredResult | None:
+    """The task behind it, as far as it is there."""
+    if source.kind is ModelKind.ALIAS:
+        alias = models.aliases.get((source.namespace, source.name))
+        return models.results.get((source.namespace, alias.task)) if alias is not None else None
+    return models.results.get((source.namespace, source.name)) if source.kind is ModelKind.COLLAB_TASK else None
 
 
 def misfits(spec: TaskSpec, namespace: str, models: Models) -> list[str]:

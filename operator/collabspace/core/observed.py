@@ -12,11 +12,13 @@ from collabspace.api.manifest import DatasetFormat
 from collabspace.api.resource import ObjectMeta
 from collabspace.api.run import EndRecord, Progress
 from collabspace.api.selection import SelectionSpec, SelectionStatus
-from collabspace.api.task import ModelKind, ModelSource, TaskDataset, TaskSpec, TaskStatus, TaskUsage
+from collabspace.api.task import ModelKind, ModelSource, PinnedDataset, TaskDataset, TaskSpec, TaskStatus, TaskUsage
 from collabspace.core.quantity import Amount
 
 Key = tuple[str, str]
 """Namespace and name."""
+# Under this name the version of the weights stands among the pinned ones; no dataset can have it.
+MODEL = "modelFrom"
 
 Spec = TypeVar("Spec", bound=BaseModel)
 Status = TypeVar("Status", bound=BaseModel)
@@ -117,12 +119,17 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class StoredResult:
-    """What a CollabTask that is there has stored and what that took; `digest` is None while it has no result."""
+    """What a CollabTask that is there has stored and what that took; `digest` is None while it has no result.
+
+    `made_by` says how it was made, `started_from` from which version of its modelFrom.
+    """
 
     uid: str
     task: str
     digest: str | None
     usage: TaskUsage = field(default_factory=TaskUsage)
+    made_by: TaskSpec | None = None
+    started_from: PinnedDataset | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +165,9 @@ def stored_digest(status: TaskStatus) -> str | None:
 def stored_result(task: ObservedTask) -> StoredResult:
     """The task as one to take a model from."""
     learned = task.spec.task if task.spec is not None else ""
-    return StoredResult(task.meta.uid, learned, stored_digest(task.status), task.status.usage or TaskUsage())
+    used = task.status.usage or TaskUsage()
+    model = next((each for each in task.status.datasets if each.name == MODEL), None)
+    return StoredResult(task.meta.uid, learned, stored_digest(task.status), used, task.spec, model)
 
 
 @dataclass(frozen=True, slots=True)

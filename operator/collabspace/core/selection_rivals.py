@@ -1,16 +1,18 @@
 """The winner against the champion and the best baseline, once, on the test split."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from collabspace.api import names
 from collabspace.api.catalogue import Purpose
 from collabspace.api.conditions import ConditionType, Reason
+from collabspace.api.resource import ObjectReference
 from collabspace.api.run import Role
 from collabspace.api.selection import ComparisonEntry, Rival, Verdict
-from collabspace.api.task import ComparedResult, ModelKind, ModelSource, TaskSpec
+from collabspace.api.task import ComparedResult, ModelKind, ModelSource, TaskDataset, TaskSpec
 from collabspace.core import grants, selection_comparison, selection_pins, status
+from collabspace.core.models import base_of
 from collabspace.core.selection_board import MAX_MESSAGE, Standing
 from collabspace.core.selection_case import Case
 from collabspace.core.selection_children import CHAMPION, FINAL, Stage, Trial
@@ -18,6 +20,7 @@ from collabspace.core.selection_comparison import TEST, ahead_of, differences, r
 from collabspace.core.selection_steps import step
 from collabspace.core.selection_world import SelectionPlan
 
+MOST_DATASETS = 16
 # Under these names they stand in the comparison: those of candidates could be equal to them.
 LABELS = {rival: rival.value.lower() for rival in Rival}
 
@@ -97,14 +100,25 @@ def _evaluation(case: Case, winner: Standing) -> TaskSpec | None:
         return None
     stored = case.world.models.results.get((case.namespace, champion.task_name))
     there = stored is not None and stored.digest == champion.result_digest
-    kind, name = (ModelKind.COLLAB_TASK, champion.task_name) if there else (ModelKind.ALIAS, promotion.alias)
+    kind, model = (ModelKind.COLLAB_TASK, champion.task_name) if there else (ModelKind.ALIAS, promotion.alias)
+    datasets = selection_pins.datasets(case.spec, case.pinned, Role.EVALUATE)
+    base = base_of(stored, case.world.catalogue) if stored is not None and there else None
+    if base is not None and base.source.kind is ModelKind.SHARED_DATASET and len(datasets) < MOST_DATASETS:
+        place = ObjectReference(namespace=base.source.namespace, name=base.source.name)
+        name = next(each for each in _names_of_base() if each not in case.pinned)
+        datasets.append(TaskDataset(name=name, dataset_ref=place, version=base.digest, role=Role.EVALUATE))
     return TaskSpec(
         task=case.spec.task,
         method=method,
-        datasets=selection_pins.datasets(case.spec, case.pinned, Role.EVALUATE),
-        model_from=ModelSource(kind=kind, namespace=case.namespace, name=name, digest=champion.result_digest),
+        datasets=datasets,
+        model_from=ModelSource(kind=kind, namespace=case.namespace, name=model, digest=champion.result_digest),
         resources_per_node=winner.candidate.resources_per_node,
     )
+
+
+def _names_of_base() -> Iterator[str]:
+    yield "base"
+    yield from (f"base-{number}" for number in range(2, MOST_DATASETS + 2))
 
 
 def _barred(case: Case, wanted: TaskSpec) -> str:

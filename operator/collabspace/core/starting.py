@@ -9,7 +9,7 @@ from collabspace.api.task import TaskSpec, TaskStatus
 from collabspace.core import attempt, following, grants, job, learning, models, parameters, retry, status, stopping
 from collabspace.core.admission import Decision
 from collabspace.core.grants import Authorization
-from collabspace.core.observed import ObservedTask
+from collabspace.core.observed import MODEL, ObservedTask
 from collabspace.core.plan import Creation, Queued
 from collabspace.core.status import Judged
 from collabspace.core.task_plan import (
@@ -87,7 +87,7 @@ def _judge(
     task: ObservedTask, spec: TaskSpec, world: TaskWorld, checked: parameters.Checked, now: dt.datetime
 ) -> TaskPlan:
     pins = following.pins(task.status, None)
-    model = pins[grants.MODEL].uid if grants.MODEL in pins else ""
+    model = pins[MODEL].uid if MODEL in pins else ""
     gone = models.gone(spec, task.meta.namespace, world.models, model if has_started(task.status) else None)
     if gone:
         return over(task, attempt.between(task.status), Reason.RESULT_GONE, gone, now)
@@ -122,6 +122,8 @@ def _judge_data(
     entry = world.catalogue.task(spec.task)
     misfits = list(grants.misfits(spec, entry.format, world.datasets)) if entry is not None else []
     misfits += models.misfits(spec, task.meta.namespace, world.models)
+    lacking = models.incomplete(spec, world.models, world.catalogue, granted.initial_model, granted.datasets)
+    misfits += [lacking] if lacking else []
     if misfits:
         return refuse(task, Reason.INVALID_SPEC, "; ".join(misfits), now)
     if world.refusal is not None:

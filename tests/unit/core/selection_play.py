@@ -15,6 +15,8 @@ from collabspace.api.task import TaskMetric, TaskResult, TaskSpec, TaskStatus, T
 from collabspace.core import status
 from collabspace.core.observed import (
     AliasRecord,
+    Dataset,
+    Key,
     Models,
     ObservedSelection,
     ObservedTask,
@@ -45,6 +47,14 @@ CATALOGUE = Catalogue(
                     cost=50,
                     accepts_weights=True,
                     parameters=[parameter("epochs", "Integer", 3)],
+                ),
+                Method(
+                    name="Adapter",
+                    description="x",
+                    cost=30,
+                    accepts_weights=True,
+                    needs_weights=True,
+                    parameters=[parameter("merge", "Choice", "No", choices=["No", "Yes"])],
                 ),
                 Method(name="Evaluation", description="x", cost=1, purpose=Purpose.EVALUATION, parameters=[]),
                 Method(
@@ -123,6 +133,7 @@ class Play:
     most_at_once: int = 0
     answer: Callable[["Play", PromotionRequest], Answer] | None = None
     generation: int = 1
+    others: dict[Key, Dataset] = field(default_factory=dict)
 
     @property
     def selection(self) -> ObservedSelection:
@@ -135,7 +146,7 @@ class Play:
         others = {(OWN, name): stored_result(task) for name, task in self.tasks.items()}
         return SelectionWorld(
             catalogue=CATALOGUE,
-            datasets={(OWN, "table"): dataset()},
+            datasets={(OWN, "table"): dataset(), **self.others},
             namespaces=UIDS,
             team=TeamFacts(True),
             models=Models(others, {(OWN, "best"): self.alias} if self.alias is not None else {}),

@@ -4,14 +4,24 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from core_facts import NOW, OTHER, OWN, SETTINGS, UIDS, at, dataset, digest, task, text
+from core_facts import NOW, OTHER, OWN, SETTINGS, UIDS, at, dataset, digest, meta, task, text
 from selection_play import CATALOGUE, DATA
 
+from collabspace.api.dataset import DatasetSpec, DatasetStatus, Version
 from collabspace.api.run import InitialModel, RunResult
 from collabspace.api.task import Attempt, PinnedDataset, TaskSpec, TaskStatus
 from collabspace.core import job
 from collabspace.core.admission import ADMITTED
-from collabspace.core.observed import AliasRecord, Models, ObservedTask, StoredResult, TeamFacts, references
+from collabspace.core.observed import (
+    AliasRecord,
+    Dataset,
+    Models,
+    ObservedTask,
+    StoredResult,
+    TeamFacts,
+    observe,
+    references,
+)
 from collabspace.core.parameters import check
 from collabspace.core.task import decide_task
 from collabspace.core.task_plan import TaskPlan, is_final
@@ -46,7 +56,8 @@ def comparison(results: list[dict[str, Any]], **changes: Any) -> ObservedTask:
 
 def plan_of(observed: ObservedTask, models: Models = MODELS, **changes: Any) -> TaskPlan:
     known = {"verdict": ADMITTED, "models": models} | changes
-    found = TaskWorld(CATALOGUE, SETTINGS, {(OWN, "table"): dataset()}, UIDS, TeamFacts(True), **known)
+    datasets = known.pop("datasets", {(OWN, "table"): dataset()})
+    found = TaskWorld(CATALOGUE, SETTINGS, datasets, UIDS, TeamFacts(True), **known)
     return decide_task(observed, found, NOW)
 
 
@@ -153,6 +164,81 @@ def test_a_comparison_that_never_started_ends_as_well_when_a_compared_task_is_de
 def test_a_result_that_is_not_there_is_waited_for() -> None:
     plan = plan_of(comparison([BOTH[0], compared("second", "two", "other")]))
     assert plan.status is not None and plan.status.reason == "DatasetNotReady"
+
+
+WEIGHTS = PinnedDataset(name="modelFrom", uid="uid-weights", digest=digest("weights"))
+SHARED = source("SharedDataset", "weights", OTHER)
+BESIDE = {
+    "name": "base",
+    "datasetRef": {"namespace": OTHER, "name": "weights"},
+    "version": digest("weights"),
+    "role": "Evaluate",
+}
+
+
+def resting(method: str = "Adapter", weights: dict[str, Any] = SHARED, **parameters: str) -> Models:
+    """Task and alias of a model that a method made from weights."""
+    spec = task(method=method, modelFrom=weights, parameters=parameters).spec
+    made = StoredResult("uid-first", "Tabular", digest("first"), made_by=spec, started_from=WEIGHTS)
+    return Models({(OWN, "first"): made}, MODELS.aliases)
+
+
+def with_weights(*versions: str, uses: tuple[str, ...] = ("Train", "Evaluate")) -> dict[Any, Dataset]:
+    """The table, and weights of another team that grants them."""
+    grant = {"name": "g", "namespace": OWN, "namespaceUID": UIDS[OWN], "uses": list(uses)}
+    body = {"metadata": meta("weights", OTHER), "spec": {"format": "Model", "grants": [grant]}}
+    seen = observe(body, DatasetSpec, DatasetStatus)
+    listed = tuple(
+        Version(digest=digest(each), created_time=text(NOW), records=1, bytes=1, files=1) for each in versions
+    )
+    return {(OWN, "table"): dataset(), (OTHER, "weights"): Dataset(seen, listed)}
+
+
+@pytest.mark.parametrize("model", [source("CollabTask", "first"), source("Alias", "best")])
+def test_a_model_that_rests_on_weights_is_measured_only_with_these_named_beside_the_data(model: dict[str, Any]) -> None:
+    plan = plan_of(evaluation(**model), resting())
+    assert plan.create is None and plan.status is not None and plan.status.reason == "InvalidSpec"
+    said = next(each.message for each in plan.status.conditions if each.type == "Accepted")
+    entry = f"{{name: base, datasetRef: {{namespace: {OTHER}, name: weights}}, version: {digest('weights')}"
+    assert entry in said and "merge: Yes" in said
+    named = task(method="Evaluation", modelFrom=model, datasets=[*EVALUATED, BESIDE])
+    plan = plan_of(named, resting(), datasets=with_weights("newer", "weights"))
+    assert plan.create is not None
+    pinned = {each.name: (each.uid, each.digest) for each in plan.create.run.training.datasets}
+    assert pinned["base"] == ("uid-weights", digest("weights"))
+
+
+def test_the_weights_beside_the_data_need_their_owners_grant_for_this_use() -> None:
+    named = task(method="Evaluation", modelFrom=source("CollabTask", "first"), datasets=[*EVALUATED, BESIDE])
+    plan = plan_of(named, resting(), datasets=with_weights("weights", uses=("Train",)))
+    assert plan.create is None and plan.status is not None and plan.status.reason == "UseNotGranted"
+
+
+def test_other_weights_than_those_that_the_model_rests_on_do_not_do() -> None:
+    other = BESIDE | {"version": digest("newer")}
+    named = task(method="Evaluation", modelFrom=source("CollabTask", "first"), datasets=[*EVALUATED, other])
+    plan = plan_of(named, resting(), datasets=with_weights("newer", "weights"))
+    assert plan.create is None and plan.status is not None and plan.status.reason == "InvalidSpec"
+
+
+def test_weights_are_no_data_of_a_training_and_not_all_that_an_evaluation_measures_on() -> None:
+    first = source("CollabTask", "first")
+    for observed in (
+        task(method="Linear", datasets=[DATA, BESIDE]),
+        task(method="Evaluation", modelFrom=first, datasets=[BESIDE]),
+    ):
+        plan = plan_of(observed, resting(), datasets=with_weights("weights"))
+        assert plan.create is None and plan.status is not None and plan.status.reason == "InvalidSpec"
+
+
+@pytest.mark.parametrize("models", [resting(merge="Yes"), resting("Network")], ids=["merged", "fine-tuned"])
+def test_a_whole_model_needs_no_weights_beside(models: Models) -> None:
+    assert plan_of(evaluation(**source("CollabTask", "first")), models).create is not None
+
+
+def test_a_training_does_not_start_from_a_model_that_is_not_whole() -> None:
+    plan = plan_of(task(method="Network", modelFrom=source("CollabTask", "first")), resting())
+    assert plan.create is None and plan.status is not None and plan.status.reason == "InvalidSpec"
 
 
 def test_results_of_another_task_are_refused() -> None:

@@ -4,14 +4,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from core_facts import OWN, UIDS, digest, meta, text
-from selection_play import NOW, Ends, Play, candidate, fails, scores, selection_body
+from core_facts import OTHER, OWN, UIDS, digest, meta, text
+from selection_play import DATA, NOW, Ends, Play, candidate, fails, scores, selection_body
 
 from collabspace.api.conditions import ConditionType, Reason
+from collabspace.api.dataset import DatasetSpec, DatasetStatus, Version
 from collabspace.api.selection import PromotionState, Verdict
 from collabspace.api.task import TaskSpec, TaskStatus
 from collabspace.core import status
-from collabspace.core.observed import AliasRecord, ObservedTask, observe
+from collabspace.core.observed import AliasRecord, Dataset, ObservedTask, observe
 from collabspace.core.selection_world import Answer, SelectionPlan
 
 PROMOTION = {"alias": "best", "mode": "Automatic"}
@@ -279,6 +280,37 @@ def test_what_is_no_worse_gives_way_to_a_fifth_less_cost(cost: int, state: Promo
     assert (measured.model_from.kind.value, measured.model_from.digest) == ("CollabTask", digest("old"))
     assert {each.role.value for each in measured.datasets} == {"Evaluate"}
     assert played.status.promotion is not None and played.status.promotion.state is state
+
+
+def adapter_task() -> ObservedTask:
+    """A champion that holds only what it adds to another team's weights."""
+    weights = {"namespace": OTHER, "name": "weights"}
+    learned = {"task": "Tabular", "method": "Adapter", "datasets": [DATA], "modelFrom": weights}
+    told = {
+        "reason": "Completed",
+        "result": {"digest": digest("old"), "bytes": 1},
+        "datasets": [{"name": "modelFrom", "uid": "uid-weights", "digest": digest("weights")}],
+    }
+    return observe({"metadata": meta("old", OWN), "spec": learned, "status": told}, TaskSpec, TaskStatus)
+
+
+@pytest.mark.parametrize("granted", [True, False])
+def test_a_champion_that_rests_on_weights_is_measured_with_these_where_their_owner_grants_it(granted: bool) -> None:
+    grants = [{"name": "g", "namespace": OWN, "namespaceUID": UIDS[OWN], "uses": ["Evaluate"]}] if granted else []
+    body = {"metadata": meta("weights", OTHER), "spec": {"format": "Model", "grants": grants}}
+    version = Version(digest=digest("weights"), created_time=text(NOW), records=1, bytes=1, files=1)
+    weights = Dataset(observe(body, DatasetSpec, DatasetStatus), (version,))
+    played = play(promotion=PROMOTION, differences=SURE, final=FINAL, alias=champion())
+    played.tasks["old"], played.others = adapter_task(), {(OTHER, "weights"): weights}
+    played.run()
+    entry = next(each for each in played.status.comparison if each.rival.value == "Champion")
+    assert ("not granted" in entry.message) is not granted
+    assert ("sel-champion" in played.tasks) is granted
+    if granted:
+        measured = played.tasks["sel-champion"].spec
+        assert measured is not None
+        pinned = {each.name: (each.version, each.role.value) for each in measured.datasets}
+        assert pinned == {"train": (digest("one"), "Evaluate"), "base": (digest("weights"), "Evaluate")}
 
 
 def test_a_champion_that_cannot_be_measured_stays_and_the_message_says_why() -> None:
