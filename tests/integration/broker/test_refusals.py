@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import statistics
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -371,7 +370,8 @@ async def test_a_missing_and_a_forbidden_dataset_take_the_same_time(stage: Stage
                 start = time.perf_counter()
                 await asyncio.to_thread(http.post, "/v1/sessions", json=wish)
                 taken.append(time.perf_counter() - start)
-    forbidden, missing = (statistics.median(taken) for taken in times.values())
+    # The quickest of each: whatever else the machine does only adds.
+    forbidden, missing = (min(taken) for taken in times.values())
     # Far closer than one read of the API server, which is what would tell them apart and grows with the machine's load.
     assert abs(forbidden - missing) < max(0.005, 0.1 * min(forbidden, missing)), (forbidden, missing)
 

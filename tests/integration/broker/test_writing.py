@@ -51,11 +51,11 @@ async def test_a_push_is_committed_once_and_the_second_time_nothing_is_sent(
 
 
 async def test_what_is_stored_has_the_names_and_hashes_of_the_manifest(
-    published: Published, broker: BrokerProcess
+    hospital: Published, broker: BrokerProcess
 ) -> None:
-    place, blobs = broker.place, f"{published.uid}/blobs"
-    assert place.keys(f"{published.uid}/versions") == [f"{published.digest.removeprefix('sha256:')}.json"]
-    assert set(place.keys(blobs)) == {file.sha256 for file in published.manifest.files}
+    place, blobs = broker.place, f"{hospital.uid}/blobs"
+    assert place.keys(f"{hospital.uid}/versions") == [f"{hospital.digest.removeprefix('sha256:')}.json"]
+    assert set(place.keys(blobs)) == {file.sha256 for file in hospital.manifest.files}
     for name in place.keys(blobs):
         assert hashlib.sha256(place.read(f"{blobs}/{name}")).hexdigest() == name
     if STORE == FOLDER:
@@ -122,21 +122,21 @@ async def test_an_upload_goes_on_after_the_broker_was_killed(
 
 
 async def test_a_publisher_cannot_push_into_another_namespace(
-    world: World, broker: BrokerProcess, published: Published
+    world: World, broker: BrokerProcess, hospital: Published
 ) -> None:
     token = await world.token(await world.team(), names.PUBLISHER_ACCOUNT)
     with pytest.raises(AccessRefused):
-        await push(broker, token, published)
+        await push(broker, token, hospital)
     with pytest.raises(AccessRefused):
-        await push(broker, token, published, name="nothing")
+        await push(broker, token, hospital, name="nothing")
 
 
 @pytest.mark.parametrize("account", [names.READER_ACCOUNT, names.TRAINER_ACCOUNT, "other"])
 async def test_no_other_account_of_the_owners_namespace_can_push(
-    world: World, broker: BrokerProcess, published: Published, account: str
+    world: World, broker: BrokerProcess, hospital: Published, account: str
 ) -> None:
     with pytest.raises(AccessRefused):
-        await push(broker, await world.token(published.owner, account), published)
+        await push(broker, await world.token(hospital.owner, account), hospital)
 
 
 async def test_a_push_to_what_is_not_there_or_was_made_again_says_so(
@@ -171,28 +171,28 @@ async def test_files_that_are_not_what_their_manifest_says_are_no_version(
 
 
 async def test_a_version_of_another_format_than_the_dataset_is_refused(
-    world: World, broker: BrokerProcess, published: Published, tmp_path: Path
+    world: World, broker: BrokerProcess, hospital: Published, tmp_path: Path
 ) -> None:
-    uid = await world.dataset(published.owner, "models", format="Model")
+    uid = await world.dataset(hospital.owner, "models", format="Model")
     done = prepare(
         corpus(tmp_path / "x"), DatasetFormat.TOKEN_CLASSIFICATION, tmp_path / "y", owner_uid=uid, split=SplitRule()
     )
-    token = await world.token(published.owner, names.PUBLISHER_ACCOUNT)
-    target = UploadTarget(kind="Dataset", namespace=published.owner, name="models", uid=uid)
+    token = await world.token(hospital.owner, names.PUBLISHER_ACCOUNT)
+    target = UploadTarget(kind="Dataset", namespace=hospital.owner, name="models", uid=uid)
     with broker.client(token) as client, pytest.raises(BrokerError) as error:
         await asyncio.to_thread(client.push, target, done.manifest, tmp_path / "y")
     assert "manifest.format" in error.value.message and "Model" in error.value.message
 
 
 async def test_a_table_must_have_the_target_of_the_contract(
-    world: World, broker: BrokerProcess, published: Published, tmp_path: Path
+    world: World, broker: BrokerProcess, hospital: Published, tmp_path: Path
 ) -> None:
     contract = {"target": {"column": "ill", "kind": "Class"}}
-    uid = await world.dataset(published.owner, "table", format="Tabular", contract=contract)
+    uid = await world.dataset(hospital.owner, "table", format="Tabular", contract=contract)
     rows = "".join(f"{number},{number % 7},{'yes' if number % 3 else 'no'}\n" for number in range(200))
     source = written(tmp_path / "x", {"table.csv": f"age,score,ill\n{rows}".encode()})
-    token = await world.token(published.owner, names.PUBLISHER_ACCOUNT)
-    target = UploadTarget(kind="Dataset", namespace=published.owner, name="table", uid=uid)
+    token = await world.token(hospital.owner, names.PUBLISHER_ACCOUNT)
+    target = UploadTarget(kind="Dataset", namespace=hospital.owner, name="table", uid=uid)
 
     async def send(column: str, folder: Path) -> Any:
         chosen = TargetColumn.model_validate({"column": column, "kind": "Class"})
@@ -207,9 +207,11 @@ async def test_a_table_must_have_the_target_of_the_contract(
 
 
 @pytest.fixture
-async def pod(world: World, published: Published) -> Pod:
-    """A trainer pod of the hospital's own task."""
-    return await world.trainer(published.owner, [Pin(published.owner, published.uid, published.digest)])
+async def pod(world: World, hospital: Published) -> Pod:
+    """A trainer pod of a team that may train on the hospital's notes."""
+    lab = await world.team()
+    await world.grant(hospital.owner, lab)
+    return await world.trainer(lab, [Pin(hospital.owner, hospital.uid, hospital.digest)])
 
 
 async def publish(broker: BrokerProcess, token: str, task: TaskReference, attempt: int, folder: Path) -> Any:
@@ -275,13 +277,13 @@ async def test_progress_and_end_are_seen_by_the_team_and_by_the_operator(
 
 
 async def test_a_pod_that_is_being_stopped_can_still_save_but_not_read(
-    world: World, broker: BrokerProcess, published: Published, pod: Pod, tmp_path: Path
+    world: World, broker: BrokerProcess, hospital: Published, pod: Pod, tmp_path: Path
 ) -> None:
     token = await pod.token()
     await world.admin.delete(pod.path, grace_seconds=60)
     assert (await publish(broker, token, pod.task, 1, tmp_path / "result")).created
     with broker.client(token) as client, pytest.raises(AccessRefused):
-        await asyncio.to_thread(client.fetch_version, published.uid, published.digest, tmp_path / "got")
+        await asyncio.to_thread(client.fetch_version, hospital.uid, hospital.digest, tmp_path / "got")
 
 
 async def test_a_pod_that_is_gone_cannot_write(world: World, broker: BrokerProcess, pod: Pod, tmp_path: Path) -> None:
@@ -292,13 +294,13 @@ async def test_a_pod_that_is_gone_cannot_write(world: World, broker: BrokerProce
 
 
 async def test_an_older_attempt_cannot_write_once_a_newer_one_is_known(
-    world: World, broker: BrokerProcess, published: Published, pod: Pod, tmp_path: Path
+    world: World, broker: BrokerProcess, hospital: Published, pod: Pod, tmp_path: Path
 ) -> None:
-    newer = await world.trainer(pod.namespace, [Pin(published.owner, published.uid, published.digest)], attempt=2)
+    newer = await world.trainer(pod.namespace, [Pin(hospital.owner, hospital.uid, hospital.digest)], attempt=2)
     old, new = await pod.token(), await newer.token()
     assert (await publish(broker, old, pod.task, 1, tmp_path / "first")).created, "the newer one is not known yet"
     with broker.client(new) as client:
-        await asyncio.to_thread(client.fetch_version, published.uid, published.digest, tmp_path / "got")
+        await asyncio.to_thread(client.fetch_version, hospital.uid, hospital.digest, tmp_path / "got")
     with pytest.raises(AccessRefused):
         await publish(broker, old, pod.task, 1, tmp_path / "second")
     with broker.client(old) as client, pytest.raises(AccessRefused):
@@ -317,9 +319,9 @@ async def test_an_attempt_that_the_tasks_status_has_left_behind_cannot_write(
 
 
 async def test_a_trainer_writes_to_its_own_task_and_attempt_only(
-    world: World, broker: BrokerProcess, published: Published, pod: Pod, tmp_path: Path
+    world: World, broker: BrokerProcess, hospital: Published, pod: Pod, tmp_path: Path
 ) -> None:
-    other = await world.trainer(pod.namespace, [Pin(published.owner, published.uid, published.digest)], task="other")
+    other = await world.trainer(pod.namespace, [Pin(hospital.owner, hospital.uid, hospital.digest)], task="other")
     token = await pod.token()
     renamed = pod.task.model_copy(update={"name": "other"})
     for task, attempt in ((other.task, 1), (pod.task, 2), (renamed, 1)):
@@ -328,7 +330,7 @@ async def test_a_trainer_writes_to_its_own_task_and_attempt_only(
 
 
 async def test_a_result_above_the_limit_is_refused_before_it_is_sent(
-    world: World, make_broker: Callable[..., BrokerProcess], published: Published, pod: Pod, tmp_path: Path
+    make_broker: Callable[..., BrokerProcess], pod: Pod, tmp_path: Path
 ) -> None:
     small = make_broker(COLLABSPACE_BROKER_MAX_RESULT_BYTES="1000")
     with pytest.raises(BrokerError) as error:
