@@ -120,7 +120,7 @@ async def test_two_brokers_on_one_ledger_know_what_the_other_did_and_leave_its_s
     more = await prepared(world, await world.team(), tmp_path / "more")
     publisher = await world.token(more.owner, names.PUBLISHER_ACCOUNT)
     with one.client(publisher) as first, other.client(publisher) as second:
-        # One after the other: they may share a folder, in which two uploads of one file at once are in each other's way.
+        # One after the other: in a folder two uploads of one file at once are in each other's way.
         for each, created in ((first, True), (second, False)):
             done = await asyncio.to_thread(each.push, more.target, more.manifest, more.folder)
             assert done.created is created
