@@ -67,13 +67,15 @@ generate: setup ## Write the generated files: trainer catalogue, CRDs, reference
 	mv operator/collabspace/api/catalogue.json.new operator/collabspace/api/catalogue.json
 	$(BIN)/python -m collabspace.api.crd crds
 	$(BIN)/python -m collabspace.api.docs docs/reference
+	$(BIN)/python -m collabspace.chart.main charts/collabspace docs/reference
 
 check-generated: setup ## Fail when a generated file is not current
 	@work=$$(mktemp -d) && trap 'rm -rf $$work' EXIT && mkdir $$work/crds $$work/docs \
 	&& $(BIN)/python -m collabspace_trainer.describe > $$work/catalogue.json && $(BIN)/python -m collabspace.api.crd $$work/crds \
 	&& diff $$work/catalogue.json operator/collabspace/api/catalogue.json && diff -r $$work/crds crds \
-	&& $(BIN)/python -m collabspace.api.docs $$work/docs \
-	&& diff $$work/docs/reasons.md docs/reference/reasons.md && diff $$work/docs/catalogue.md docs/reference/catalogue.md \
+	&& $(BIN)/python -m collabspace.api.docs $$work/docs && $(BIN)/python -m collabspace.chart.main $$work/chart $$work/docs \
+	&& for page in $$work/docs/*; do diff $$page docs/reference/$$(basename $$page) || exit 1; done \
+	&& diff -r $$work/chart/files charts/collabspace/files && diff $$work/chart/values.schema.json charts/collabspace/values.schema.json \
 	&& echo "generated files are current" || { echo "generated files are stale: run make generate"; exit 1; }
 
 unit: setup ## The fast tests

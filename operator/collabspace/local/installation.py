@@ -45,7 +45,7 @@ def install(kubectl: Path, kubeconfig: Path, broker_url: str, authority: Path) -
 def manifests() -> list[dict[str, Any]]:
     """Our namespace, accounts, rights and guards, in the order to apply them."""
     folder = resources.files("collabspace.local").joinpath("manifests")
-    files = ("namespace", "operator", "broker", "people", "policies")
+    files = ("namespace", "accounts", "operator", "broker", "people", "policies")
     texts = [folder.joinpath(f"{name}.yaml").read_text() for name in files]
     return [document for text in texts for document in yaml.safe_load_all(text)]
 

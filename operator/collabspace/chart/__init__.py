@@ -1,0 +1,1 @@
+"""What of the Helm chart comes from elsewhere: the schema of its values, the kinds, rights and guards."""

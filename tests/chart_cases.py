@@ -1,0 +1,75 @@
+"""Settings of the chart that between them render every line of it."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from helm_python import Chart
+
+ROOT = Path(__file__).parents[1]
+CHART = ROOT / "charts" / "collabspace"
+NAMESPACE = "collabspace-system"
+PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+PROMETHEUS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+CASES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "production": {
+        "image": {"repository": "registry.example/collabspace", "digest": "sha256:" + "a" * 64},
+        "imagePullSecrets": ["registry"],
+        "trainer": {
+            "image": {"repository": "registry.example/trainer", "tag": "cuda"},
+            "allowedImages": ["registry.example/trainer:before"],
+        },
+        "operator": {"replicas": 2, "priorityClassName": "system-cluster-critical"},
+        "broker": {
+            "replicas": 3,
+            "reads": "Redirect",
+            "externalUrl": "https://data.example",
+            "nodeSelector": {"disk": "fast"},
+            "tolerations": [{"key": "storage", "operator": "Exists"}],
+            "affinity": {"nodeAffinity": {}},
+        },
+        "store": {"type": "S3", "s3": {"bucket": "team-data", "prefix": "a/b", "region": "eu-central-1"}},
+        "ledger": {"type": "PostgreSQL", "postgresql": {"host": "db.example", "secretName": "ledger"}},
+        "tls": {
+            "mode": "CertManager",
+            "ca": PEM,
+            "issuerRef": {"name": "internal"},
+            "extraNames": ["data.example"],
+        },
+        "crds": {"enabled": False},
+        "networkPolicies": {"brokerFrom": [{"namespaceSelector": {}}], "metricsFrom": [PROMETHEUS]},
+        "monitoring": {"podMonitor": {"enabled": True, "additionalLabels": {"release": "prometheus"}}},
+    },
+    "own-store": {
+        "crds": {"enabled": False},
+        "store": {
+            "type": "S3",
+            "s3": {"bucket": "b-1", "endpoint": "http://minio:9000", "pathStyle": True, "secretName": "keys"},
+        },
+        "persistence": {"existingClaim": "ledger", "keep": False},
+        "tls": {"mode": "Secret", "secretName": "broker", "ca": PEM},
+        "networkPolicies": {"brokerEgressPorts": [8200]},
+    },
+    "bare": {
+        "crds": {"keep": False},
+        "persistence": {"storageClassName": "local", "size": "1Gi", "keep": False},
+        "networkPolicies": {"enabled": False},
+        "flowSchema": {"enabled": False},
+    },
+}
+
+
+def render(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The objects of a release. Raises HelmError."""
+    with Chart.load(CHART) as chart:
+        files = chart.render(values=values, name="collabspace", namespace=NAMESPACE)
+    texts = (text for name, text in sorted(files.items()) if name.endswith(".yaml"))
+    return [document for text in texts for document in yaml.load_all(text, yaml.CSafeLoader) if document]
+
+
+@cache
+def case(name: str) -> list[dict[str, Any]]:
+    """The objects of one of CASES."""
+    return render(CASES[name])
