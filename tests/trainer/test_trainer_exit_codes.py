@@ -113,6 +113,7 @@ def test_an_occupied_result_folder_is_refused_before_any_work(command: Command) 
 
 
 def test_sigterm_in_training_ends_with_51(command: Command) -> None:
+    command.fresh = True
     run = document("Tabular", "NeuralNetwork", RISK, parameters={"epochs": 1000})
     process = command.start_local(run, {"ward": table(command.folder / "ward", 1)}, target=TARGET)
     read = command.read_until(process, '"Train"')
@@ -157,6 +158,7 @@ def test_divergence_a_second_time_ends_with_61(command: Command) -> None:
 
 
 def test_a_spent_budget_ends_with_62_and_keeps_the_result(command: Command) -> None:
+    command.fresh = True  # whose imports alone cost more
     run = document("Tabular", "NeuralNetwork", RISK, execution={"budget": {"cpuSeconds": 1}})
     finished = command.run_local(run, {"ward": table(command.folder / "ward", 1)}, target=TARGET)
     assert finished.code == 62
@@ -204,6 +206,7 @@ def test_evaluation_that_runs_out_of_memory_halves_its_batch_once() -> None:
 
 
 def test_a_broken_library_ends_with_70_and_its_text_stays_inside(command: Command) -> None:
+    command.fresh = True
     broken = command.folder / "broken" / "sklearn"
     broken.mkdir(parents=True)
     (broken / "__init__.py").write_text("raise RuntimeError('row 7: Miller, diabetes')\n")

@@ -2,14 +2,13 @@
 
 import json
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from broker_edge import Store, serving
-from trainer_runs import Command, table
+from trainer_runs import Command, Process, table
 
 from collabspace.api.manifest import DatasetFormat, TargetColumn, TargetKind
 from collabspace.api.run import RunDocument
@@ -116,7 +115,7 @@ def at(stage: str) -> Callable[[Store], bool]:
     return lambda store: any(told["stage"] == stage for told in store.progress)
 
 
-def started(folder: Path, url: str, store: Store, **execution: Any) -> tuple[Command, "subprocess.Popen[str]"]:
+def started(folder: Path, url: str, store: Store, **execution: Any) -> tuple[Command, Process]:
     folder.mkdir()
     command = Command(folder)
     in_pod(command, url, store, execution, **NETWORK)

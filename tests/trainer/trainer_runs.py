@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer_template import Forked
+
 from collabspace.api.report import Report
 from collabspace.api.run import TERMINATION_LOG_VARIABLE, EndRecord
 
@@ -106,11 +108,18 @@ class Finished:
         return [event["value"] for event in self.events if event["event"] == "decision" and event["name"] == name]
 
 
-class Command:
-    """`collabspace-trainer train` about to run in its own process, with its files below one folder."""
+Process = subprocess.Popen[str] | Forked
 
-    def __init__(self, folder: Path) -> None:
+
+class Command:
+    """`collabspace-trainer train` about to run in its own process, with its files below one folder.
+
+    A `fresh` one is started as users start it, with all its imports; others are forked from a process that has them.
+    """
+
+    def __init__(self, folder: Path, fresh: bool = False) -> None:
         self.folder = folder
+        self.fresh = fresh
         self.out = folder / "result"
         self._message = folder / "termination-message"
         self.environment = {
@@ -120,7 +129,9 @@ class Command:
             "PYTHONWARNINGS": "error::DeprecationWarning:collabspace_trainer",
         }
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str) -> Process:
+        if not self.fresh:
+            return Forked(["train", *arguments], self.environment, self.folder / "stderr.txt")
         return subprocess.Popen(
             [sys.executable, "-m", "collabspace_trainer.cli", "train", *arguments],
             env=self.environment,
@@ -136,7 +147,7 @@ class Command:
         model: Path | None = None,
         target: str | None = None,
         checkpoints: Path | None = None,
-    ) -> "subprocess.Popen[str]":
+    ) -> Process:
         file = self.folder / "run.json"
         file.write_text(json.dumps(run))
         options = [f"--data={name}={path}" for name, path in data.items()]
@@ -145,7 +156,7 @@ class Command:
         options += [f"--checkpoints={checkpoints}"] if checkpoints else []
         return self.start("--run", str(file), *options, "--out", str(self.out))
 
-    def read_until(self, process: "subprocess.Popen[str]", text: str) -> str:
+    def read_until(self, process: Process, text: str) -> str:
         """What the run has said when the text comes, for `finish`."""
         read = ""
         assert process.stdout is not None
@@ -155,12 +166,13 @@ class Command:
             read += line
         return read
 
-    def finish(self, process: "subprocess.Popen[str]", read_already: str = "") -> Finished:
+    def finish(self, process: Process, read_already: str = "") -> Finished:
         try:
             output, errors = process.communicate(timeout=TIMEOUT_SECONDS)
         finally:
             process.kill()  # only one that hangs still lives
             process.wait()
+        assert process.returncode is not None
         events = [json.loads(line) for line in (read_already + output).splitlines()]
         end = EndRecord.model_validate_json(self._message.read_bytes())
         return Finished(process.returncode, events, errors, end, self.out)

@@ -39,14 +39,14 @@ def _quota(cgroup: Path) -> int | None:
 
 
 def prepare_environment(asked: int) -> None:
-    """Sets what numerical libraries read while they are imported. Raises RuntimeError when torch is there already.
+    """Sets what numerical libraries read while they are imported. Raises RuntimeError when torch has read other values.
 
     Without it they take every core of the host, which on a busy node costs an order of magnitude.
     """
-    if "torch" in sys.modules:
+    wanted = dict.fromkeys(THREAD_VARIABLES, str(usable_threads(asked)))
+    if "torch" in sys.modules and wanted.items() - os.environ.items():
         raise RuntimeError("threads must be set before torch is imported")
-    for name in THREAD_VARIABLES:
-        os.environ[name] = str(usable_threads(asked))
+    os.environ.update(wanted)
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["HF_HUB_OFFLINE"] = "1"
