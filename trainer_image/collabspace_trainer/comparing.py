@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from collabspace.api.catalogue import Purpose
+from collabspace.api.catalogue import Method, Purpose
 from collabspace.api.manifest import Split
 from collabspace.api.report import DatasetFacts, Report, ReportMetric
 from collabspace.api.run import MetricName, RunDocument, RunResult
@@ -119,19 +119,21 @@ def compare(corpus: Candidates, session: "Session", _score: Callable[[Any], floa
 
 for _task, _metrics in COUNTABLE.items():
     method(
-        name=NAME,
-        tasks=[_task],
-        description="Compares stored results on the records that all of them were measured on; learns nothing.",
-        parameters=[
-            choice("metric", [str(metric) for metric in _metrics], "What is compared, from counts of records."),
-            choice("goal", ["Maximize", "Minimize"], "Whether more or less of it is better."),
-            choice("split", ["test", "validation"], "Where it was measured."),
-            integer("draws", 5000, 200, 50_000, "Draws of the bootstrap that intervals rest on."),
-        ],
-        cost=1,
-        load=no_model,
+        Method(
+            name=NAME,
+            description="Compares stored results on the records that all of them were measured on; learns nothing.",
+            purpose=Purpose.COMPARISON,
+            parameters=[
+                choice("metric", [str(metric) for metric in _metrics], "What is compared, from counts of records."),
+                choice("goal", ["Maximize", "Minimize"], "Whether more or less of it is better."),
+                choice("split", ["test", "validation"], "Where it was measured."),
+                integer("draws", 5000, 200, 50_000, "Draws of the bootstrap that intervals rest on."),
+            ],
+            cost=1,
+        ),
+        [_task],
+        no_model,
         gradients=False,
-        purpose=Purpose.COMPARISON,
     )(compare)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from collabspace.api.catalogue import Purpose
+from collabspace.api.catalogue import Method, Purpose
 from collabspace.api.manifest import Split, TargetKind
 from collabspace.api.run import Role, RunDocument
 from collabspace_trainer import registry, stored, stored_results
@@ -33,15 +33,17 @@ class Examined:
 
 
 @method(
-    name=NAME,
-    tasks=["TokenClassification", "TextClassification", "Tabular"],
-    description="Measures a stored model on other data; learns nothing.",
-    parameters=[],
-    cost=20,
-    load=no_model,
-    needs_weights=True,
+    Method(
+        name=NAME,
+        description="Measures a stored model on other data; learns nothing.",
+        purpose=Purpose.EVALUATION,
+        parameters=[],
+        needs_weights=True,
+        cost=20,
+    ),
+    ["TokenClassification", "TextClassification", "Tabular"],
+    no_model,
     gradients=False,
-    purpose=Purpose.EVALUATION,
 )
 def load(corpus: Any, session: "Session", _score: Callable[[Any], float] | None) -> Any:
     """The stored model as a predictor. Raises DataError."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from collabspace.api.catalogue import Catalogue, CatalogueTask, Method, Parameter, Purpose
+from collabspace.api.catalogue import Catalogue, CatalogueTask, Method
 from collabspace.api.manifest import DatasetFormat, Split
 from collabspace.api.report import DatasetFacts
 from collabspace.api.run import MetricName
@@ -107,38 +107,16 @@ def task(
     return register
 
 
-def method(  # noqa: PLR0913 the line of a table, by keyword
-    name: str,
-    tasks: Sequence[str],
-    description: str,
-    parameters: Sequence[Parameter],
-    cost: int,
-    load: Load,
-    accepts_weights: bool = False,
-    needs_weights: bool = False,
-    gradients: bool = True,
-    baseline: bool = False,
-    purpose: Purpose = Purpose.TRAINING,
-) -> Callable[[F], F]:
+def method(description: Method, tasks: Sequence[str], load: Load, gradients: bool = True) -> Callable[[F], F]:
     """Registers a function as a method for tasks; `load` reads back the models that it makes.
 
-    `gradients` says that it needs torch and can use a GPU. `cost` is CPU-seconds for 10,000 training records, and for
-    each epoch where there are epochs; `baseline` methods set the bar. What needs weights accepts them.
+    `gradients` says that it needs torch and can use a GPU. What needs weights accepts them.
     """
+    entry = description.model_copy(update={"accepts_weights": description.accepts_weights or description.needs_weights})
 
     def register(train: F) -> F:
         for task_name in tasks:
-            entry = Method(
-                name=name,
-                description=description,
-                parameters=list(parameters),
-                purpose=purpose,
-                needs_weights=needs_weights,
-                accepts_weights=accepts_weights or needs_weights,
-                baseline=baseline,
-                cost=cost,
-            )
-            METHODS[task_name, name] = MethodEntry(task_name, entry, train, load, gradients)
+            METHODS[task_name, entry.name] = MethodEntry(task_name, entry, train, load, gradients)
         return train
 
     return register

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from collabspace.api.catalogue import Method
 from collabspace_trainer.errors import DataError
 from collabspace_trainer.methods.layers import Layers, logistic_layer
 from collabspace_trainer.methods.zero_shot import LENGTH, SCALE, load
@@ -21,20 +22,23 @@ NAME = "FewShot"
 
 
 @method(
-    name=NAME,
-    tasks=["TextClassification"],
-    description="Learns from a few examples of each class, on the vectors of a given encoder that is left as it is.",
-    parameters=[
-        integer("examples", 16, 1, 10_000, "Training texts of each class, drawn by the seed, or all there are."),
-        choice("classifier", ["Logistic", "Prototypes"], "A linear model, or the nearest mean of the examples."),
-        number("C", "4", "0.000001", "1000000", "Of Logistic: inverse of the hold on large coefficients."),
-        SCALE,
-        LENGTH,
-    ],
-    cost=4,
-    load=load,
-    needs_weights=True,
-    baseline=True,
+    Method(
+        name=NAME,
+        description="Learns from a few examples of each class, "
+        "on the vectors of a given encoder that is left as it is.",
+        parameters=[
+            integer("examples", 16, 1, 10_000, "Training texts of each class, drawn by the seed, or all there are."),
+            choice("classifier", ["Logistic", "Prototypes"], "A linear model, or the nearest mean of the examples."),
+            number("C", "4", "0.000001", "1000000", "Of Logistic: inverse of the hold on large coefficients."),
+            SCALE,
+            LENGTH,
+        ],
+        needs_weights=True,
+        baseline=True,
+        cost=4,
+    ),
+    ["TextClassification"],
+    load,
 )
 def train(corpus: Texts, session: Session, _score: Callable[[Any], float] | None) -> "Embedded":
     """Raises DataError."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from collabspace.api.catalogue import Method
 from collabspace_trainer import parameters
 from collabspace_trainer.methods import predictors
 from collabspace_trainer.methods.predictors import Classifying, Tagging
@@ -45,15 +46,10 @@ PARAMETERS = [
 ]
 
 
-@method(
-    name=NAME,
-    tasks=["TokenClassification"],
-    description=DESCRIPTION,
-    parameters=PARAMETERS,
-    cost=400,
-    load=predictors.load_tagging,
-    accepts_weights=True,
-)
+METHOD = Method(name=NAME, description=DESCRIPTION, parameters=PARAMETERS, accepts_weights=True, cost=400)
+
+
+@method(METHOD, ["TokenClassification"], predictors.load_tagging)
 def train_tagger(corpus: Sentences, session: Session, score: Callable[[Tagging], float] | None) -> Tagging:
     """Raises DataError, ConfigError, DivergedError, Terminated."""
     with session.stop.at_once():
@@ -72,15 +68,7 @@ def train_tagger(corpus: Sentences, session: Session, score: Callable[[Tagging],
     return tagging
 
 
-@method(
-    name=NAME,
-    tasks=["TextClassification"],
-    description=DESCRIPTION,
-    parameters=PARAMETERS,
-    cost=400,
-    load=predictors.load_classifying,
-    accepts_weights=True,
-)
+@method(METHOD, ["TextClassification"], predictors.load_classifying)
 def train_classifier(corpus: Texts, session: Session, score: Callable[[Classifying], float] | None) -> Classifying:
     """Raises DataError, ConfigError, DivergedError, Terminated."""
     with session.stop.at_once():

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from collabspace.api.catalogue import Method
 from collabspace.api.manifest import TargetKind
 from collabspace_trainer.errors import ConfigError, DataError
 from collabspace_trainer.methods import features, text_features
@@ -25,13 +26,15 @@ ITERATIONS = integer("maxIterations", 1000, 1, 100_000, "Iterations before the s
 
 
 @method(
-    name=NAME,
-    tasks=["Tabular"],
-    description="A linear model of class probabilities (scikit-learn, L-BFGS).",
-    parameters=[number("C", "1", "0.000001", "1000000", STRENGTH), ITERATIONS, CLASS_WEIGHTS],
-    cost=1,
-    load=load_estimator,
-    baseline=True,
+    Method(
+        name=NAME,
+        description="A linear model of class probabilities (scikit-learn, L-BFGS).",
+        parameters=[number("C", "1", "0.000001", "1000000", STRENGTH), ITERATIONS, CLASS_WEIGHTS],
+        baseline=True,
+        cost=1,
+    ),
+    ["Tabular"],
+    load_estimator,
     gradients=False,
 )
 def train_on_rows(corpus: Tables, session: Session, _score: Callable[[Estimator], float] | None) -> Estimator:
@@ -51,18 +54,20 @@ def train_on_rows(corpus: Tables, session: Session, _score: Callable[[Estimator]
 
 
 @method(
-    name=NAME,
-    tasks=["TextClassification"],
-    description="A linear model over the words and word pairs of a text, weighed by TF-IDF (scikit-learn, L-BFGS).",
-    parameters=[
-        *text_features.PARAMETERS,
-        number("C", "4", "0.000001", "1000000", STRENGTH),
-        ITERATIONS,
-        CLASS_WEIGHTS,
-    ],
-    cost=1,
-    load=load_estimator,
-    baseline=True,
+    Method(
+        name=NAME,
+        description="A linear model over the words and word pairs of a text, weighed by TF-IDF (scikit-learn, L-BFGS).",
+        parameters=[
+            *text_features.PARAMETERS,
+            number("C", "4", "0.000001", "1000000", STRENGTH),
+            ITERATIONS,
+            CLASS_WEIGHTS,
+        ],
+        baseline=True,
+        cost=1,
+    ),
+    ["TextClassification"],
+    load_estimator,
     gradients=False,
 )
 def train_on_texts(corpus: Texts, session: Session, _score: Callable[[Estimator], float] | None) -> Estimator:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from collabspace.api.catalogue import Method
 from collabspace.api.run import InitialModel
 from collabspace_trainer.errors import DataError
 from collabspace_trainer.evaluation.spans import tag_set
@@ -46,6 +47,9 @@ PARAMETERS = [
         "merge", ["No", "Yes"], "Yes adds them to the weights in the end: a whole model, that can be used on its own."
     ),
 ]
+
+
+METHOD = Method(name=NAME, description=DESCRIPTION, parameters=PARAMETERS, needs_weights=True, cost=360)
 
 
 @dataclass(frozen=True)
@@ -100,15 +104,7 @@ def load_classifying(model: StoredModel, machine: "Runtime") -> Classifying:
     return AdaptedClassifying(ClassModel(made.encoder, machine), NAME, labels, made)
 
 
-@method(
-    name=NAME,
-    tasks=["TokenClassification"],
-    description=DESCRIPTION,
-    parameters=PARAMETERS,
-    cost=360,
-    load=load_tagging,
-    needs_weights=True,
-)
+@method(METHOD, ["TokenClassification"], load_tagging)
 def train_tagger(corpus: Sentences, session: Session, score: Callable[[Tagging], float] | None) -> Tagging:
     """Raises DataError, ConfigError, DivergedError, Terminated."""
     with session.stop.at_once():
@@ -126,15 +122,7 @@ def train_tagger(corpus: Sentences, session: Session, score: Callable[[Tagging],
     return Tagging(learner.tagger, NAME, corpus.labels)
 
 
-@method(
-    name=NAME,
-    tasks=["TextClassification"],
-    description=DESCRIPTION,
-    parameters=PARAMETERS,
-    cost=360,
-    load=load_classifying,
-    needs_weights=True,
-)
+@method(METHOD, ["TextClassification"], load_classifying)
 def train_classifier(corpus: Texts, session: Session, score: Callable[[Classifying], float] | None) -> Classifying:
     """Raises DataError, ConfigError, DivergedError, Terminated."""
     with session.stop.at_once():

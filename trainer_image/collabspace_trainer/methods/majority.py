@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from collabspace.api.catalogue import Method
 from collabspace.formats import TaggedSentence
 from collabspace_trainer import stored
 from collabspace_trainer.errors import DataError
@@ -76,13 +77,16 @@ def load_classifying(model: StoredModel, _machine: Any) -> MajorityClassifying:
 
 
 @method(
-    name=NAME,
-    tasks=["TokenClassification"],
-    description="The most common tag of each word that stands in five training sentences or more, else of all words.",
-    parameters=[],
-    cost=1,
-    load=load_tagging,
-    baseline=True,
+    Method(
+        name=NAME,
+        description="The most common tag of each word that stands in five training sentences or more, "
+        "else of all words.",
+        parameters=[],
+        baseline=True,
+        cost=1,
+    ),
+    ["TokenClassification"],
+    load_tagging,
     gradients=False,
 )
 def train_tagger(corpus: Sentences, session: Session, _score: Callable[[Any], float] | None) -> MajorityTagging:
@@ -104,13 +108,15 @@ def train_tagger(corpus: Sentences, session: Session, _score: Callable[[Any], fl
 
 
 @method(
-    name=NAME,
-    tasks=["TextClassification"],
-    description="The most common class of the training texts, for every text.",
-    parameters=[],
-    cost=1,
-    load=load_classifying,
-    baseline=True,
+    Method(
+        name=NAME,
+        description="The most common class of the training texts, for every text.",
+        parameters=[],
+        baseline=True,
+        cost=1,
+    ),
+    ["TextClassification"],
+    load_classifying,
     gradients=False,
 )
 def train_classifier(corpus: Texts, session: Session, _score: Callable[[Any], float] | None) -> MajorityClassifying:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from collabspace.api.catalogue import Method
 from collabspace.api.manifest import TargetKind
 from collabspace_trainer.methods import features
 from collabspace_trainer.methods.estimator import Estimator, Link, load_estimator
@@ -17,23 +18,25 @@ NAME = "NeuralNetwork"
 
 
 @method(
-    name=NAME,
-    tasks=["Tabular"],
-    description="A feed-forward network of rectified hidden units (PyTorch).",
-    parameters=[
-        *gradient_parameters(
-            epochs=20,
-            batch_size=16,
-            learning_rate=number("learningRate", "0.001", "0.0000001", "1", "Step size."),
-            optimizers=["Adam", "AdamW", "Adafactor", "SGD"],
-            schedulers=["Constant", "Linear", "Cosine"],
-        ),
-        number("dropout", "0", "0", "0.9", "Part of the hidden units that is set to zero while training."),
-        integer("hiddenUnits", 128, 1, 4096, "Units of each hidden layer."),
-        integer("hiddenLayers", 1, 1, 8, "Hidden layers."),
-    ],
-    cost=5,
-    load=load_estimator,
+    Method(
+        name=NAME,
+        description="A feed-forward network of rectified hidden units (PyTorch).",
+        parameters=[
+            *gradient_parameters(
+                epochs=20,
+                batch_size=16,
+                learning_rate=number("learningRate", "0.001", "0.0000001", "1", "Step size."),
+                optimizers=["Adam", "AdamW", "Adafactor", "SGD"],
+                schedulers=["Constant", "Linear", "Cosine"],
+            ),
+            number("dropout", "0", "0", "0.9", "Part of the hidden units that is set to zero while training."),
+            integer("hiddenUnits", 128, 1, 4096, "Units of each hidden layer."),
+            integer("hiddenLayers", 1, 1, 8, "Hidden layers."),
+        ],
+        cost=5,
+    ),
+    ["Tabular"],
+    load_estimator,
 )
 def train(corpus: Tables, session: Session, score: Callable[[Estimator], float] | None) -> Estimator:
     """Raises DivergedError, Terminated."""

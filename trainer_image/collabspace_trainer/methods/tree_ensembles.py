@@ -5,6 +5,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from collabspace.api.catalogue import Method
 from collabspace.api.manifest import TargetKind
 from collabspace_trainer.methods import ensembles, features, text_features
 from collabspace_trainer.methods.ensembles import BOOSTING_PARAMETERS, FOREST_PARAMETERS
@@ -23,13 +24,15 @@ Score = Callable[[Estimator], float] | None
 
 
 @method(
-    name=FOREST,
-    tasks=["Tabular"],
-    description="Many decision trees over random parts of the rows and columns, whose mean counts (scikit-learn).",
-    parameters=FOREST_PARAMETERS,
-    cost=3,
-    load=load_estimator,
-    baseline=True,
+    Method(
+        name=FOREST,
+        description="Many decision trees over random parts of the rows and columns, whose mean counts (scikit-learn).",
+        parameters=FOREST_PARAMETERS,
+        baseline=True,
+        cost=3,
+    ),
+    ["Tabular"],
+    load_estimator,
     gradients=False,
 )
 def grow_on_rows(corpus: Tables, session: Session, _score: Score) -> Estimator:
@@ -37,13 +40,15 @@ def grow_on_rows(corpus: Tables, session: Session, _score: Score) -> Estimator:
 
 
 @method(
-    name=BOOSTING,
-    tasks=["Tabular"],
-    description="Decision trees in a row, each correcting those before (scikit-learn, histograms).",
-    parameters=BOOSTING_PARAMETERS,
-    cost=2,
-    load=load_estimator,
-    baseline=True,
+    Method(
+        name=BOOSTING,
+        description="Decision trees in a row, each correcting those before (scikit-learn, histograms).",
+        parameters=BOOSTING_PARAMETERS,
+        baseline=True,
+        cost=2,
+    ),
+    ["Tabular"],
+    load_estimator,
     gradients=False,
 )
 def boost_on_rows(corpus: Tables, session: Session, _score: Score) -> Estimator:
@@ -51,13 +56,15 @@ def boost_on_rows(corpus: Tables, session: Session, _score: Score) -> Estimator:
 
 
 @method(
-    name=FOREST,
-    tasks=["TextClassification"],
-    description="Many decision trees over the words and word pairs of a text, weighed by TF-IDF (scikit-learn).",
-    parameters=[*text_features.PARAMETERS, *FOREST_PARAMETERS],
-    cost=30,
-    load=load_estimator,
-    baseline=True,
+    Method(
+        name=FOREST,
+        description="Many decision trees over the words and word pairs of a text, weighed by TF-IDF (scikit-learn).",
+        parameters=[*text_features.PARAMETERS, *FOREST_PARAMETERS],
+        baseline=True,
+        cost=30,
+    ),
+    ["TextClassification"],
+    load_estimator,
     gradients=False,
 )
 def grow_on_texts(corpus: Texts, session: Session, _score: Score) -> Estimator:
@@ -68,17 +75,20 @@ def grow_on_texts(corpus: Texts, session: Session, _score: Score) -> Estimator:
 
 
 @method(
-    name=BOOSTING,
-    tasks=["TextClassification"],
-    description="Decision trees in a row over the main directions of TF-IDF (scikit-learn, truncated SVD, histograms).",
-    parameters=[
-        *text_features.PARAMETERS,
-        integer("components", 100, 1, 1_000, "Directions of most spread that are kept of the terms."),
-        *BOOSTING_PARAMETERS,
-    ],
-    cost=4,
-    load=load_estimator,
-    baseline=True,
+    Method(
+        name=BOOSTING,
+        description="Decision trees in a row over the main directions of TF-IDF "
+        "(scikit-learn, truncated SVD, histograms).",
+        parameters=[
+            *text_features.PARAMETERS,
+            integer("components", 100, 1, 1_000, "Directions of most spread that are kept of the terms."),
+            *BOOSTING_PARAMETERS,
+        ],
+        baseline=True,
+        cost=4,
+    ),
+    ["TextClassification"],
+    load_estimator,
     gradients=False,
 )
 def boost_on_texts(corpus: Texts, session: Session, _score: Score) -> Estimator:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from collabspace.api.catalogue import Method
 from collabspace.formats import TaggedSentence
 from collabspace_trainer import stored
 from collabspace_trainer.errors import DataError
@@ -107,17 +108,21 @@ def load(model: StoredModel, _machine: Any) -> WindowTagging:
 
 
 @method(
-    name=NAME,
-    tasks=["TokenClassification"],
-    description="A linear model over each word, its shape, beginnings and ends, and its neighbours (scikit-learn).",
-    parameters=[
-        number("C", "1", "0.000001", "1000000", "Inverse of the strength by which large coefficients are held back."),
-        integer("maxIterations", 200, 1, 100_000, "Iterations before the solver gives up."),
-        CLASS_WEIGHTS,
-    ],
-    cost=20,
-    load=load,
-    baseline=True,
+    Method(
+        name=NAME,
+        description="A linear model over each word, its shape, beginnings and ends, and its neighbours (scikit-learn).",
+        parameters=[
+            number(
+                "C", "1", "0.000001", "1000000", "Inverse of the strength by which large coefficients are held back."
+            ),
+            integer("maxIterations", 200, 1, 100_000, "Iterations before the solver gives up."),
+            CLASS_WEIGHTS,
+        ],
+        baseline=True,
+        cost=20,
+    ),
+    ["TokenClassification"],
+    load,
     gradients=False,
 )
 def train(corpus: Sentences, session: Session, _score: Callable[[Any], float] | None) -> WindowTagging:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from collabspace.api.catalogue import Method
 from collabspace_trainer.methods.layers import Layers
 from collabspace_trainer.parameters import choice, integer, number
 from collabspace_trainer.registry import method
@@ -29,18 +30,22 @@ def load(model: StoredModel, machine: "Runtime") -> "Embedded":
 
 
 @method(
-    name=NAME,
-    tasks=["TextClassification"],
-    description="Compares texts with sentences that name the classes, by a given encoder that is left as it is.",
-    parameters=[
-        choice("sentence", ["This text is about {}.", "It was {}.", "{}"], "What stands for a class; {} is its name."),
-        SCALE,
-        LENGTH,
-    ],
-    cost=2,
-    load=load,
-    needs_weights=True,
-    baseline=True,
+    Method(
+        name=NAME,
+        description="Compares texts with sentences that name the classes, by a given encoder that is left as it is.",
+        parameters=[
+            choice(
+                "sentence", ["This text is about {}.", "It was {}.", "{}"], "What stands for a class; {} is its name."
+            ),
+            SCALE,
+            LENGTH,
+        ],
+        needs_weights=True,
+        baseline=True,
+        cost=2,
+    ),
+    ["TextClassification"],
+    load,
 )
 def train(corpus: Texts, session: Session, _score: Callable[[Any], float] | None) -> "Embedded":
     """Raises DataError."""
