@@ -8,9 +8,9 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from chart_cases import CASES, CHART, NAMESPACE, PEM, ROOT, case, render
 from helm_python import HelmError, lint
 
+from chart_cases import CASES, CHART, NAMESPACE, PEM, ROOT, case, render
 from collabspace.chart import main as generated
 from collabspace.chart.values import Values
 

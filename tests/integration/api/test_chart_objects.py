@@ -4,8 +4,8 @@ import subprocess
 
 import pytest
 import yaml
-from chart_cases import CASES, NAMESPACE, case
 
+from chart_cases import CASES, NAMESPACE, case
 from collabspace.local.cluster import LocalCluster
 
 # Kinds of cert-manager and of the Prometheus operator, which are not installed here.
