@@ -48,7 +48,7 @@ def test_where_a_file_is_meant_the_shell_offers_files() -> None:
     assert complete(["submit", "-f", ""]) == [":0"]
 
 
-@pytest.mark.parametrize("typed", [["get", "a", "b", ""], ["list", "--nosuch", ""], ["submit", "--seed", "x", ""]])
+@pytest.mark.parametrize("typed", [["get", "a", "b", ""], ["version", "--nosuch", ""], ["submit", "--seed", "x", ""]])
 def test_words_that_make_no_sense_offer_nothing(typed: list[str]) -> None:
     assert words(*typed) == []
 
