@@ -66,14 +66,14 @@ async def test_a_wrong_field_is_named_and_nothing_is_created(
     assert await tasks_of(admin, lab) == []
 
 
-async def test_an_unknown_field_in_a_file_is_refused_by_the_api_server(
+async def test_an_unknown_field_in_a_file_is_refused_with_what_may_be_meant(
     lab: str, chief: Person, admin: KubeClient
 ) -> None:
     body = task_body(lab, "x", "hospital-a")
     body["spec"]["datasts"] = []
     result = await chief.collab("submit", "-f", "-", stdin=yaml.safe_dump(body))
     assert result.exit_code == 1
-    assert 'unknown field "spec.datasts"' in result.stderr
+    assert "spec.datasts is no field (did you mean datasets?)" in result.stderr
     assert await tasks_of(admin, lab) == []
 
 
