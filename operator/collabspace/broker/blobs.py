@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from collabspace.broker import metrics
-from collabspace.broker.refusal import Refused
+from collabspace.broker.refusal import Refused, session_over
 from collabspace.broker.sessions import Session, Sessions
 
 CHUNK_BYTES = 1 << 20
@@ -68,7 +68,7 @@ class BlobResponse(Response):
         """An answer that has begun can only be broken off; before that the failure has an answer of its own."""
         cut = isinstance(cause, asyncio.CancelledError)
         if not self._started:
-            raise OSError("the stream was cut before it began") if cut else cause
+            raise session_over() if cut else cause
         scope["state"]["reason"] = "StreamCut" if cut else "StreamBroken"
         scope["state"]["cause"] = type(cause).__name__
 

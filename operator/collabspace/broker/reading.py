@@ -31,7 +31,7 @@ from collabspace.broker.own_results import (
     wished_by_person,
 )
 from collabspace.broker.parts import Parts
-from collabspace.broker.refusal import Refused
+from collabspace.broker.refusal import Refused, session_over
 from collabspace.broker.sessions import Session
 from collabspace.broker.tokens import Caller
 from collabspace.broker.versions import Held
@@ -238,7 +238,7 @@ class SessionRoutes:
         caller = await self._parts.gate.caller(request)
         session = self._parts.sessions.find(request.path_params["session"], caller)
         if session is None:
-            raise Refused(HTTPStatus.NOT_FOUND, "SessionUnknown", "this session is over; open it again")
+            raise session_over()
         await self._parts.sessions.current(session)
         return await send_file(request, session, request.path_params["path"], self._parts)
 

@@ -31,3 +31,8 @@ class Undecided(Refused):
 def too_many(message: str) -> Refused:
     """The caller goes beyond its share; it may come back in a moment."""
     return Refused(HTTPStatus.TOO_MANY_REQUESTS, "RateLimited", message, retry_after=1)
+
+
+def session_over() -> Refused:
+    """The client opens another, and hears of a refusal there."""
+    return Refused(HTTPStatus.NOT_FOUND, "SessionUnknown", "this session is over; open it again")
