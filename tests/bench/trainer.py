@@ -74,8 +74,8 @@ class Bench:
     seed: int
 
     def session(self) -> Session:
-        """In which nothing has been trained."""
-        return _session(self.folder, self.version, self.seed)[0]
+        """In which nothing has been trained: a run goes on from the checkpoints in its folder, so it has its own."""
+        return _session(Path(tempfile.mkdtemp(dir=self.folder)), self.version, self.seed)[0]
 
     def encoder(self) -> encoder.Encoder:
         torch.manual_seed(self.seed)
