@@ -36,8 +36,8 @@ down: setup ## Stop the demo's cluster and remove its state
 
 test: lint types layers check-generated binaries radosgw ## All checks and all tests but benchmarks
 	@# Three lanes of about the same length side by side: one computes, the others mostly wait. Tests of the broker
-	@# share no control plane with others: they forge pods, and lift the policies against that. The e2e tests start
-	@# clusters of their own.
+	@# share no control plane with others: they forge pods, and lift the policies against that. The e2e tests come last,
+	@# when the machine has become quiet: they keep time as a person does.
 	@$(MAKE) --no-print-directory --jobs=3 compute-lane broker-lane cluster-lane
 
 compute-lane:
@@ -45,10 +45,10 @@ compute-lane:
 
 broker-lane:
 	$(BIN)/pytest $(addprefix tests/integration/,broker store) | sed -u 's/^/[broker] /'
-	$(BIN)/pytest tests/e2e | sed -u 's/^/[e2e] /'
 
 cluster-lane:
 	$(BIN)/pytest $(addprefix tests/integration/,operator api local node) | sed -u 's/^/[cluster] /'
+	$(BIN)/pytest tests/e2e | sed -u 's/^/[e2e] /'
 
 test-s3: binaries radosgw ## Stores and access with every broker on a real S3 server: as gateway, then with links
 	COLLABSPACE_TEST_STORE=s3 $(BIN)/pytest $(addprefix tests/integration/,broker store)
