@@ -1,6 +1,5 @@
 """What an admin may set in the chart, as types: values.schema.json comes from them, so a typo stops the install."""
 
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -89,13 +88,6 @@ class Broker(Workload):
     resources: Object = {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "6Gi"}}
 
 
-class StoreType(StrEnum):
-    """Where the bytes lie."""
-
-    FILESYSTEM = "Filesystem"
-    S3 = "S3"
-
-
 class S3(Part):
     """A bucket."""
 
@@ -115,15 +107,8 @@ class S3(Part):
 class Store(Part):
     """Where datasets, results and checkpoints lie."""
 
-    type: StoreType = StoreType.FILESYSTEM
+    type: Literal["Filesystem", "S3"] = "Filesystem"
     s3: S3 = S3()
-
-
-class LedgerType(StrEnum):
-    """What keeps the records."""
-
-    SQLITE = "SQLite"
-    POSTGRESQL = "PostgreSQL"
 
 
 class PostgreSQL(Part):
@@ -140,7 +125,7 @@ class PostgreSQL(Part):
 class Ledger(Part):
     """The record of every use of data."""
 
-    type: LedgerType = LedgerType.SQLITE
+    type: Literal["SQLite", "PostgreSQL"] = "SQLite"
     postgresql: PostgreSQL = PostgreSQL()
 
 
