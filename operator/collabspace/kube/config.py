@@ -16,7 +16,11 @@ class NoClusterError(Exception):
 
 @dataclass(frozen=True)
 class Access:
-    """A server, a way to trust it and a way to be known to it. `authorization` is asked anew for every request."""
+    """A server, a way to trust it and a way to be known to it.
+
+    `authorization` is asked anew for every request, since tokens rotate; raises aiohttp.ClientOSError when it
+    cannot be had.
+    """
 
     server: str
     ssl: ssl.SSLContext | None
@@ -75,7 +79,11 @@ def _access(configuration: generated.Configuration, namespace: str) -> Access:
             context.load_cert_chain(configuration.cert_file, configuration.key_file)
 
     def authorization() -> str | None:
-        token: str | None = configuration.get_api_key_with_prefix("authorization")
+        # The loaders keep it under the first name, and read a pod's token file again when it is a minute old.
+        try:
+            token: str | None = configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        except (loader.ConfigException, OSError) as error:
+            raise aiohttp.ClientOSError(f"the account's token cannot be read: {error}") from error
         return token
 
     return Access(
