@@ -6,9 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?=
 BASE ?=
+BUILD ?= docker
+VARIANT ?= cuda
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup binaries radosgw demo down test test-s3 compute-lane broker-lane cluster-lane lint types layers generate check-generated unit integration trainer e2e bench clean
+.PHONY: lock images help setup binaries radosgw demo down test test-s3 compute-lane broker-lane cluster-lane lint types layers generate check-generated unit integration trainer e2e bench clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +82,18 @@ check-generated: setup ## Fail when a generated file is not current
 	&& for page in $$work/docs/*; do diff $$page docs/reference/$$(basename $$page) || exit 1; done \
 	&& diff -r $$work/chart/files charts/collabspace/files && diff $$work/chart/values.schema.json charts/collabspace/values.schema.json \
 	&& echo "generated files are current" || { echo "generated files are stale: run make generate"; exit 1; }
+
+LOCK := $(BIN)/uv pip compile --quiet --constraint constraints.txt --generate-hashes --no-annotate --no-header \
+  --python-version 3.11 --python-platform x86_64-manylinux_2_28
+
+lock: setup ## Write the images' requirements anew from constraints.txt, with hashes and without the index's address
+	$(LOCK) pyproject.toml --extra operator --extra broker --extra s3 --extra postgresql -o operator/requirements.txt
+	$(LOCK) trainer_image/requirements.in -o trainer_image/requirements.txt
+	echo setuptools | $(LOCK) - -o build-requirements.txt
+
+images: ## Build both images (PYTHON_IMAGE=base, VARIANT=cpu for trainers without GPU, BUILD=docker or podman)
+	$(BUILD) build -f operator/Dockerfile -t collabspace/operator:$(VERSION) $(if $(PYTHON_IMAGE),--build-arg BASE=$(PYTHON_IMAGE)) .
+	$(BUILD) build -f trainer_image/Dockerfile -t collabspace/trainer:$(VERSION) --build-arg VARIANT=$(VARIANT) $(if $(PYTHON_IMAGE),--build-arg BASE=$(PYTHON_IMAGE)) .
 
 unit: setup ## The fast tests
 	$(BIN)/pytest tests/unit tests/contract

@@ -25,7 +25,8 @@ CASES: dict[str, dict[str, Any]] = {
         "broker": {
             "replicas": 3,
             "reads": "Redirect",
-            "externalUrl": "https://data.example",
+            "externalUrl": "https://data.example:30843",
+            "service": {"type": "NodePort", "nodePort": 30843, "annotations": {"example.com/zone": "a"}},
             "nodeSelector": {"disk": "fast"},
             "tolerations": [{"key": "storage", "operator": "Exists"}],
             "affinity": {"nodeAffinity": {}},
@@ -36,7 +37,7 @@ CASES: dict[str, dict[str, Any]] = {
             "mode": "CertManager",
             "ca": PEM,
             "issuerRef": {"name": "internal"},
-            "extraNames": ["data.example"],
+            "extraNames": ["data.example", "10.1.2.3"],
         },
         "crds": {"enabled": False},
         "networkPolicies": {"brokerFrom": [{"namespaceSelector": {}}], "metricsFrom": [PROMETHEUS]},

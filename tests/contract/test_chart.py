@@ -91,6 +91,8 @@ def test_what_is_rendered_is_what_was_agreed_on(name: str) -> None:
         ({"broker": {"replicas": "two"}}, "/broker/replicas"),
         ({"broker": {"reads": "redirect"}}, "'Gateway', 'Redirect'"),
         ({"broker": {"externalUrl": "http://plain"}}, "/broker/externalUrl"),
+        ({"broker": {"service": {"type": "NodePort"}}}, "broker.externalUrl is empty"),
+        ({"broker": {"service": {"nodePort": 30843}}}, "it needs broker.service.type NodePort"),
         ({"store": {"type": "GCS"}}, "'Filesystem', 'S3'"),
         ({"store": {"s3": {"endpoint": "https://key:secret@host"}}}, "/store/s3/endpoint"),
         ({"store": {"s3": {"pathStyle": "yes"}}}, "/store/s3/pathStyle"),

@@ -82,7 +82,9 @@ https://collabspace-broker.{{ .Release.Namespace }}.svc:8443
 {{- else -}}
 {{- $ca = genCA "collabspace broker authority" 3650 -}}
 {{- end -}}
-{{- $cert := genSignedCert "collabspace-broker" (list) $names 3650 $ca -}}
+{{- $addresses := list -}}{{- $hosts := list -}}
+{{- range $names }}{{ if regexMatch "^[0-9.]+$" . }}{{ $addresses = append $addresses . }}{{ else }}{{ $hosts = append $hosts . }}{{ end }}{{ end -}}
+{{- $cert := genSignedCert "collabspace-broker" $addresses $hosts 3650 $ca -}}
 {{- $_ := set .Values "made" (dict "names" (join "," $names) "ca" $ca.Cert "cert" $cert.Cert "key" $cert.Key "caKey" $ca.Key) -}}
 {{- end -}}
 {{- end -}}
@@ -100,6 +102,12 @@ https://collabspace-broker.{{ .Release.Namespace }}.svc:8443
 {{- end -}}
 {{- if and (eq .Values.broker.reads "Redirect") (ne $store.type "S3") -}}
 {{- fail "broker.reads is Redirect; it needs store.type S3, or take Gateway" -}}
+{{- end -}}
+{{- if and .Values.broker.service.nodePort (ne .Values.broker.service.type "NodePort") -}}
+{{- fail (printf "broker.service.nodePort is %d; it needs broker.service.type NodePort" (int .Values.broker.service.nodePort)) -}}
+{{- end -}}
+{{- if and (ne .Values.broker.service.type "ClusterIP") (not .Values.broker.externalUrl) -}}
+{{- fail (printf "broker.externalUrl is empty; broker.service.type %s needs the address that people reach, as https://HOST:PORT" .Values.broker.service.type) -}}
 {{- end -}}
 {{- if and (eq $store.type "S3") (not $store.s3.bucket) -}}
 {{- fail "store.s3.bucket is empty; store.type S3 needs the name of a bucket" -}}

@@ -70,6 +70,16 @@ class Operator(Workload):
     resources: Object = {"requests": {"cpu": "100m", "memory": "192Mi"}, "limits": {"memory": "512Mi"}}
 
 
+class Service(Part):
+    """How the broker is reached from outside the cluster, if at all."""
+
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
+    node_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        default=None, description="Of type NodePort; null: any free one."
+    )
+    annotations: Labels = {}
+
+
 class Broker(Workload):
     """The data broker."""
 
@@ -80,6 +90,7 @@ class Broker(Workload):
     external_url: str = Field(
         default="", pattern=r"^(https://[^\s]+)?$", description="Where people reach it; empty: where trainers do."
     )
+    service: Service = Service()
     max_version_bytes: Bytes = 200 << 30
     max_result_bytes: Bytes = 20 << 30
     max_checkpoint_bytes: Bytes = 20 << 30
@@ -156,7 +167,7 @@ class Tls(Part):
     ca: str = Field(default="", description="PEM of the authority, of modes CertManager and Secret.")
     issuer_ref: IssuerRef = IssuerRef()
     extra_names: list[Annotated[str, Field(pattern=r"^[a-zA-Z0-9*.-]{1,253}$")]] = Field(
-        default=[], description="Further DNS names of the broker, such as that in broker.externalUrl."
+        default=[], description="Further names and IPv4 addresses of the broker, such as that in broker.externalUrl."
     )
 
 
