@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -61,13 +60,10 @@ def build(parts: Parts) -> Starlette:
         await parts.journal.run(parts.ledger.ping)
         return PlainTextResponse(parts.health if "verbose" in request.query_params else "ok")
 
-    async def show_metrics(_: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
-
     async def denied(request: Request, error: Exception) -> Response:
         return await _denied(parts, request, error)
 
-    routes = [Route("/livez", live), Route("/readyz", ready), Route("/metrics", show_metrics), *_routes(parts)]
+    routes = [Route("/livez", live), Route("/readyz", ready), *_routes(parts)]
     return Starlette(
         routes=[_own_method(route) for route in routes],
         lifespan=life,
@@ -130,7 +126,7 @@ def _own_method(route: Route) -> Route:
 async def _denied(parts: Parts, request: Request, error: Exception) -> Response:
     """The one answer to all that is missing, forbidden or not believed: on record first, and at an even time."""
     assert isinstance(error, AccessDenied)  # noqa: S101 Starlette's handlers are typed for any exception
-    metrics.READS.labels(Decision.DENIED).inc()
+    metrics.READS.labels(*metrics.pair(error.entry), Decision.DENIED).inc()
     request.state.reason = error.why.value
     try:
         await parts.journal.deny(error.entry)

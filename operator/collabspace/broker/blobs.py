@@ -89,7 +89,7 @@ class BlobResponse(Response):
             if gone.done():
                 return
             self._session.note_sent(len(chunk))
-            metrics.BYTES.labels(metrics.SENT).inc(len(chunk))
+            metrics.BYTES.labels(*metrics.pair(self._session.entry), metrics.SENT).inc(len(chunk))
 
 
 async def _departure(receive: Receive) -> None:

@@ -18,6 +18,7 @@ OPENED, DENIED, CLOSED, USED = "Opened", "Denied", "Closed", "Used"
 # A version of a dataset or a result that others see; a checkpoint that only its own task reads.
 PUBLISHED, SAVED = "Published", "Saved"
 PROMOTED, DERIVED = "Promoted", "Derived"
+REMOVED, REBOUND = "Removed", "Rebound"
 BROKER_RESTARTED = "BrokerRestarted"
 
 

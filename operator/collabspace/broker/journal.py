@@ -72,6 +72,7 @@ class Journal:
         """First closes, on record, what a broker that died left open. Raises LedgerUnavailableError."""
         now = clock.now()
         self._tell_closed(self.ledger.close_interrupted(now), now)
+        metrics.WRITABLE.set(1)
         self._writer = asyncio.create_task(self._write())
 
     async def close_interrupted(self) -> None:
@@ -143,11 +144,14 @@ class Journal:
                 raise
 
     async def run(self, call: Callable[[], T]) -> T:
-        """A call on the ledger, in its thread and in turn with the records. Raises Undecided."""
+        """A call that writes to the ledger or could, in its thread and in turn with the records. Raises Undecided."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+            answer = await asyncio.get_running_loop().run_in_executor(self._thread, call)
         except LedgerUnavailableError as error:
+            metrics.WRITABLE.set(0)
             raise Undecided("LedgerUnavailable", "the ledger cannot be used now; try again soon") from error
+        metrics.WRITABLE.set(1)
+        return answer
 
     async def read(self, call: Callable[[Ledger], T]) -> T:
         """Reading goes on beside the writer's thread: a long check delays no decision. Raises Undecided."""

@@ -24,6 +24,8 @@ from collabspace.broker.entries import (
     OPENED,
     PROMOTED,
     PUBLISHED,
+    REBOUND,
+    REMOVED,
     USED,
     Entry,
     entry_of_row,
@@ -35,7 +37,6 @@ from collabspace.broker.tables import access, attempts, chains, open_sessions
 from collabspace.client.protocol import ChainVerdict, LedgerPage
 
 T = TypeVar("T")
-REMOVED, REBOUND = "Removed", "Rebound"
 MAX_PAGE = 1_000
 __all__ = [
     "BROKER_RESTARTED",
@@ -47,6 +48,8 @@ __all__ = [
     "OPENED",
     "PROMOTED",
     "PUBLISHED",
+    "REBOUND",
+    "REMOVED",
     "USED",
     "AttemptRow",
     "Counters",

@@ -112,6 +112,8 @@ class Parts:
         await self.sessions.end_idle()
         await self.journal.settle_floods()
         await self.aliases.settle()
+        # So that a ledger that takes no records is known before somebody needs it.
+        await self.journal.run(self.ledger.ping)
 
     @property
     def link_giver(self) -> "Enforcement | None":

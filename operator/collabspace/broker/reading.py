@@ -197,7 +197,7 @@ class SessionRoutes:
         await self._check_derivation(leave, held)
         record = leave.record.but(version=held.manifest.digest)
         await parts.journal.record(record)
-        metrics.READS.labels(Decision.ALLOWED).inc()
+        metrics.READS.labels(*metrics.pair(record), Decision.ALLOWED).inc()
         metrics.DECISION_SECONDS.observe(time.monotonic() - started)
         again = wish.model_copy(update={"digest": held.manifest.digest, "uid": leave.uid})
 

@@ -17,7 +17,7 @@ from collabspace.broker.limits import RateLimiter
 from collabspace.kube.logs import say
 
 logger = logging.getLogger(__name__)
-QUIET = frozenset({"/livez", "/readyz", "/metrics"})
+QUIET = frozenset({"/livez", "/readyz"})
 # Of one namespace, and of all callers whose token says nothing.
 REFUSALS_PER_SECOND = 5.0
 REFUSALS_AT_ONCE = 100
@@ -49,10 +49,10 @@ class Ruler:
         try:
             await self._app(scope, receive, note)
         finally:
-            route = self._paths.get(scope["endpoint"], "none") if "endpoint" in scope else "none"
+            route = self._paths.get(scope["endpoint"], metrics.NONE) if "endpoint" in scope else metrics.NONE
             metrics.REQUESTS.labels(route, str(status)).inc()
             if route not in QUIET and self._may_log(status, state.get("namespace") or ""):
-                self._log(scope["method"] if route != "none" else "-", route, status, state)
+                self._log(scope["method"] if route != metrics.NONE else "-", route, status, state)
 
     def _may_log(self, status: int, namespace: str) -> bool:
         if status < HTTPStatus.BAD_REQUEST or self._lines.take(namespace, time.monotonic()):

@@ -59,12 +59,12 @@ class Sweeper:
             self._swept.clear()
             try:
                 await self.sweep()
-                metrics.SWEEPS.labels("done").inc()
+                metrics.SWEEPS.labels(metrics.DONE).inc()
             except (Refused, OSError) as error:
-                metrics.SWEEPS.labels("postponed").inc()
+                metrics.SWEEPS.labels(metrics.POSTPONED).inc()
                 say(logger, "sweep-postponed", logging.WARNING, cause=getattr(error, "reason", type(error).__name__))
             except Exception:  # a fault in one pass must not end all later ones
-                metrics.SWEEPS.labels("failed").inc()
+                metrics.SWEEPS.labels(metrics.FAILED).inc()
                 logger.exception("sweep-failed")
             if self._swept:
                 say(logger, "swept", **self._swept)

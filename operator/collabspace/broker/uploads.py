@@ -162,7 +162,7 @@ class Uploads:
                 await asyncio.to_thread(sink.write, block)
                 offset += len(block)
                 upload.used = time.monotonic()
-                metrics.BYTES.labels(metrics.RECEIVED).inc(len(block))
+                metrics.BYTES.labels(*metrics.pair(upload.entry), metrics.RECEIVED).inc(len(block))
         finally:
             await asyncio.to_thread(sink.close)
         return offset

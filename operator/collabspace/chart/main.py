@@ -1,4 +1,5 @@
-"""Writes the generated files of the chart and the page of its values: `python -m collabspace.chart.main CHART DOCS`."""
+"""Writes the generated files of the chart and the pages of its values and of the metrics:
+`python -m collabspace.chart.main CHART DOCS`."""
 
 import json
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from collabspace.api.crd import write as write_kinds
+from collabspace.chart import metrics_page
 from collabspace.chart.values import Values
 
 RIGHTS = ("accounts", "operator", "broker", "people", "policies")
@@ -35,6 +37,7 @@ def write(chart: Path, docs: Path) -> None:
         (files / f"{name}.yaml").write_text(manifests.joinpath(f"{name}.yaml").read_text())
     (chart / "values.schema.json").write_text(json.dumps(schema(), indent=1) + "\n")
     (docs / PAGE).write_text(HEADER + "".join(rows(Values)))
+    (docs / metrics_page.PAGE).write_text(metrics_page.page())
 
 
 def schema() -> dict[str, Any]:

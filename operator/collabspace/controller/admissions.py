@@ -74,7 +74,6 @@ class Admissions:
         holdings = list(self._world.holdings.values())
         verdicts = decide(queue, holdings, quotas, list(self._world.nodes.values()), clock.now())
         again = self._tell(verdicts, start)
-        self._measure(quotas)
         taken = loop.time() - start
         self._rest_until = loop.time() + REST_FACTOR * taken
         metrics.ADMISSION_PASS.observe(taken)
@@ -108,12 +107,3 @@ class Admissions:
                 cpus = facts.team.cpu_quota
                 found[facts.team.namespace] = Quota(facts.team.gpu_quota, None if cpus is None else cpus * 1000)
         return found
-
-    def _measure(self, quotas: Mapping[str, Quota]) -> None:
-        allocated = dict.fromkeys(quotas, 0)
-        for holding in self._world.holdings.values():
-            allocated[holding.team] = allocated.get(holding.team, 0) + holding.amount.gpus
-        for team, quota in quotas.items():
-            metrics.GPU_QUOTA.labels(team).set(quota.gpus)
-        for team, gpus in allocated.items():
-            metrics.GPU_ALLOCATED.labels(team).set(gpus)

@@ -28,6 +28,11 @@ class Beats:
         if known is None or known[0] != beat:
             self._moved[task_uid, attempt] = (beat, now)
 
+    def moved(self, task_uid: str, attempt: int) -> float | None:
+        """When the beat was first seen as it is; None before the first."""
+        known = self._moved.get((task_uid, attempt))
+        return known[1] if known is not None else None
+
     def still(self, task_uid: str, attempt: int) -> float | None:
         """Seconds without a change; None when that is not known."""
         known = self._moved.get((task_uid, attempt))

@@ -30,5 +30,9 @@ class Holdings:
         del self._held[uid]
         return True
 
+    def items(self) -> Iterator[tuple[str, int, Holding]]:
+        """Of each task: uid, attempt, and what it holds."""
+        return iter([(uid, attempt, holding) for uid, (attempt, holding) in self._held.items()])
+
     def values(self) -> Iterator[Holding]:
         return iter([holding for _, holding in self._held.values()])

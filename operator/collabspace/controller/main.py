@@ -18,6 +18,7 @@ from collabspace.api.catalogue import catalogue
 from collabspace.controller import frame, metrics
 from collabspace.controller.admissions import Admissions
 from collabspace.controller.broker import Broker, TokenSource
+from collabspace.controller.census import CENSUS
 from collabspace.controller.events import EventPoster
 from collabspace.controller.leadership import Leadership
 from collabspace.controller.probes import Health, Probes, Watchdog
@@ -181,6 +182,7 @@ class Operator:
         for key in await patiently("list of stopping pods", lambda: hold_stragglers(self._reader, world)):
             hands.queue.add(key)
         health.words["caches"] = "filled"
+        CENSUS.follow(world)
         parts.start("monitor", self._watches.monitor(health, leadership.reachable))
         parts.start("broker", hands.broker.run())
         parts.start("events", hands.events.run())

@@ -1,15 +1,16 @@
-"""What the operator counts. Labels are teams and closed lists: never the name of a task."""
+"""What the operator counts. Labels are teams and closed lists: never the name of a task. What there is: census.py."""
 
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 from collabspace.api.conditions import Outcome, Reason
 
+# Twice the series, for times that nothing asks for.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
 
-TASKS = Gauge("collabspace_tasks", "CollabTasks by team and state.", ["team", "state"], registry=REGISTRY)
-SELECTIONS = Gauge("collabspace_selections", "ModelSelections by team and state.", ["team", "state"], registry=REGISTRY)
 ADMISSION_WAIT = Histogram(
     "collabspace_admission_wait_seconds",
     "From the creation of a task to the creation of its Job.",
@@ -28,10 +29,8 @@ ADMISSION_PASS = Histogram(
     buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 1, 5),
     registry=REGISTRY,
 )
-GPU_QUOTA = Gauge("collabspace_gpu_quota", "GPUs that a team owns.", ["team"], registry=REGISTRY)
-GPU_ALLOCATED = Gauge("collabspace_gpu_allocated", "GPUs that a team's tasks hold.", ["team"], registry=REGISTRY)
 ATTEMPTS = Counter("collabspace_attempts", "Attempts that ended, by how.", ["outcome"], registry=REGISTRY)
-TRIALS = Counter("collabspace_trials", "CollabTasks made for ModelSelections.", ["team"], registry=REGISTRY)
+TRIALS = Counter("collabspace_selection_trials", "CollabTasks made for ModelSelections.", ["team"], registry=REGISTRY)
 RECONCILE = Histogram(
     "collabspace_reconcile_duration_seconds",
     "One pass over one key.",
@@ -58,7 +57,9 @@ LEADER = Gauge(
 LOOP_LAG = Gauge("collabspace_loop_lag_seconds", "How late the event loop runs.", registry=REGISTRY)
 BROKER_CONNECTED = Gauge("collabspace_broker_connected", "1 while the broker's feed is read.", registry=REGISTRY)
 EVENTS_DROPPED = Counter("collabspace_events_dropped", "Events not posted: too many at once.", registry=REGISTRY)
-BUILD = Gauge("collabspace_build_info", "1, with the release as label.", ["version"], registry=REGISTRY)
+BUILD = Gauge(
+    "collabspace_build_info", "1, with component and release as labels.", ["component", "version"], registry=REGISTRY
+)
 
 STATES = {
     Outcome.ACTIVE: "Active",
@@ -67,6 +68,8 @@ STATES = {
     Outcome.GOOD: "Succeeded",
     Outcome.TERMINAL: "Failed",
 }
+NOT_JUDGED = "Pending"
+ALL_STATES = (NOT_JUDGED, *dict.fromkeys(STATES.values()))
 ENDED = frozenset({STATES[Outcome.GOOD], STATES[Outcome.TERMINAL]})
 REASONS = {reason.value: reason for reason in Reason}
 
@@ -74,12 +77,12 @@ REASONS = {reason.value: reason for reason in Reason}
 def state_of(reason: str) -> str:
     """The state that a status reason counts as; a task not judged yet is Pending."""
     known = REASONS.get(reason)
-    return STATES[known.outcome] if known is not None else "Pending"
+    return STATES[known.outcome] if known is not None else NOT_JUDGED
 
 
 def prepare() -> None:
     """Series that dashboards ask for exist from the start."""
-    BUILD.labels(version("collabspace")).set(1)
+    BUILD.labels("operator", version("collabspace")).set(1)
     for reason in (Reason.QUOTA_RESERVED, Reason.WAITING_FOR_QUOTA, Reason.EXCEEDS_QUOTA, Reason.EXCEEDS_CAPACITY):
         ADMISSION_DECISIONS.labels(reason.value)
     for reason in Reason:

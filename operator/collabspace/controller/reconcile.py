@@ -37,6 +37,9 @@ class Reconciler:
             ADMISSION: self._admission,
             DRAIN: self._drain,
         }
+        for kind in self._by_kind:
+            for result in ("ok", "error"):
+                metrics.RECONCILE.labels(kind, result)
 
     async def work(self) -> None:
         """Until cancelled."""

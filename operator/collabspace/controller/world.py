@@ -11,7 +11,6 @@ from collabspace.controller.beats import Beats
 from collabspace.controller.facts import NamespaceFacts, PackedTask, read_namespace, read_node
 from collabspace.controller.holdings import Holdings
 from collabspace.controller.index import Index
-from collabspace.controller.metrics import SELECTIONS, TASKS, state_of
 from collabspace.controller.queue import WorkKey
 from collabspace.core import job, outcome
 from collabspace.core.admission import Node
@@ -189,10 +188,6 @@ class World:
             self._wake(key)
 
     def _task(self, key: Key, before: PackedTask | None, after: PackedTask | None) -> None:
-        if before is not None:
-            TASKS.labels(key[0], state_of(before.reason)).dec()
-        if after is not None:
-            TASKS.labels(key[0], state_of(after.reason)).inc()
         work = WorkKey(TASK, *key)
         old = before.references if before is not None else frozenset()
         new = after.references if after is not None else frozenset()
@@ -231,10 +226,6 @@ class World:
 
     def _selection(self, key: Key, before: ObservedSelection | None, after: ObservedSelection | None) -> None:
         work = WorkKey(SELECTION, *key)
-        if before is not None:
-            SELECTIONS.labels(key[0], state_of(before.status.reason)).dec()
-        if after is not None:
-            SELECTIONS.labels(key[0], state_of(after.status.reason)).inc()
         old = selection_references(before.spec, key[0]) if before is not None else set()
         new = selection_references(after.spec, key[0]) if after is not None else set()
         self._users.move(work, old, new)

@@ -56,6 +56,9 @@ class Cache(Generic[T]):
     def values(self) -> Iterator[T]:
         return (entry.value for entry in list(self._entries.values()))
 
+    def items(self) -> Iterator[tuple[Key, T]]:
+        return ((key, entry.value) for key, entry in list(self._entries.items()))
+
     def apply(self, kind: str | None, raw: dict[str, Any]) -> None:
         """One watch event, or the answer to a write (kind MODIFIED)."""
         key, uid, version = _identity(raw)

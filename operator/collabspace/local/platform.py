@@ -77,6 +77,7 @@ def _broker(state: State, trust: Trust) -> Component:
         "COLLABSPACE_KUBECONFIG": client(state, trust, service_account(names.BROKER_ACCOUNT), "broker"),
         "COLLABSPACE_BROKER_HOST": LOOPBACK,
         "COLLABSPACE_BROKER_PORT": state.port("broker"),
+        "COLLABSPACE_BROKER_METRICS": f"{LOOPBACK}:{state.port('broker-metrics')}",
         "COLLABSPACE_BROKER_TLS_CERT": serving.cert,
         "COLLABSPACE_BROKER_TLS_KEY": serving.key,
         "COLLABSPACE_BROKER_STORE": folder / "store",

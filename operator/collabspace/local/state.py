@@ -27,6 +27,7 @@ PORTS: Final = (
     "kube-scheduler",
     "node",
     "broker",
+    "broker-metrics",
     "operator",
 )
 # Below the range that the kernel lends to outgoing connections, and NodePorts: a stopped component finds its port free.

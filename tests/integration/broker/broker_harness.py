@@ -110,6 +110,11 @@ class BrokerProcess:
         context = ssl.create_default_context(cadata=self.ca)
         return httpx.Client(base_url=self.url, verify=context, headers=headers, timeout=30, trust_env=False)
 
+    def metrics(self) -> str:
+        """What Prometheus would read."""
+        answer = httpx.get(f"http://{self.environment['COLLABSPACE_BROKER_METRICS']}/metrics", trust_env=False)
+        return answer.raise_for_status().text
+
     def client(self, token: str, **options: Any) -> BrokerClient:
         return BrokerClient(self.url, lambda: token, self.ca, **{"patience": 5.0, **options})
 

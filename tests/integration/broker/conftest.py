@@ -119,6 +119,7 @@ def start_broker(
         environment = {
             "COLLABSPACE_KUBECONFIG": str(kubeconfig),
             "COLLABSPACE_BROKER_PORT": str(port),
+            "COLLABSPACE_BROKER_METRICS": f"127.0.0.1:{free_port()}",
             "COLLABSPACE_BROKER_TLS_CERT": str(serving.cert),
             "COLLABSPACE_BROKER_TLS_KEY": str(serving.key),
             "COLLABSPACE_BROKER_LEDGER": f"sqlite:///{folder / 'ledger.db'}",

@@ -121,12 +121,7 @@ async def shown(broker: BrokerProcess, token: str | bytes) -> httpx.Response:
 
 async def judged(broker: BrokerProcess) -> dict[str, int]:
     """How many tokens were judged so far, by who judged them."""
-
-    def read() -> str:
-        with broker.http() as http:
-            return http.get("/metrics").text
-
-    text = await asyncio.to_thread(read)
+    text = await asyncio.to_thread(broker.metrics)
     return {outcome: int(float(count)) for outcome, count in OUTCOME.findall(text)}
 
 

@@ -228,16 +228,37 @@ async def test_usage_that_no_task_can_have_is_refused(operator: BrokerClient, ch
         await asyncio.to_thread(operator.report_usage, "uid-odd", 1, USAGE.model_copy(update=changes))
 
 
-async def test_health_and_metrics_are_open_and_hold_no_names(broker: BrokerProcess, published: Published) -> None:
-    def read() -> tuple[int, int, str]:
+async def test_health_is_open_and_metrics_are_not_told_where_teams_ask(broker: BrokerProcess) -> None:
+    def read() -> list[int]:
         with broker.http() as http:
-            return http.get("/livez").status_code, http.get("/readyz").status_code, http.get("/metrics").text
+            return [http.get(path).status_code for path in ("/livez", "/readyz", "/metrics")]
 
-    live, ready, text = await asyncio.to_thread(read)
-    assert (live, ready) == (200, 200)
-    for metric in ("dataset_reads_total", "ledger_records_total", "token_reviews_total", "broker_sessions"):
-        assert f"collabspace_{metric}" in text
-    assert published.owner not in text and published.uid not in text
+    assert await asyncio.to_thread(read) == [200, 200, 404]
+
+
+async def test_metrics_count_the_reads_of_a_dataset_by_team_and_decision(
+    world: World, broker: BrokerProcess, published: Published
+) -> None:
+    text = await asyncio.to_thread(broker.metrics)
+    assert "\ncollabspace_ledger_writable 1.0\n" in text
+    dataset, stranger = f"{published.owner}/notes", await world.team()
+    for team in (published.owner, stranger):
+        with broker.http(await world.token(team, names.READER_ACCOUNT)) as http:
+            for name in ("notes", "nothing"):
+                asked = {"namespace": published.owner, "name": name}
+                await asyncio.to_thread(http.post, "/v1/sessions", json=asked)
+    text = await asyncio.to_thread(broker.metrics)
+    counted = [
+        f'dataset="{dataset}",decision="Allowed",team="{published.owner}"',
+        f'dataset="{dataset}",decision="Denied",team="{stranger}"',
+        f'dataset="none",decision="Denied",team="{published.owner}"',
+        f'dataset="none",decision="Denied",team="{stranger}"',
+    ]
+    for labels in counted:
+        assert f"\ncollabspace_dataset_reads_total{{{labels}}} 1.0\n" in text
+    received = f'dataset="{dataset}",direction="received",team="{published.owner}"'
+    assert f"\ncollabspace_dataset_bytes_total{{{received}}} {float(published.manifest.size)}\n" in text
+    assert f"{published.owner}/nothing" not in text
 
 
 async def test_one_namespaces_flood_is_slowed_down_and_anothers_request_is_not(

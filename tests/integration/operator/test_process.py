@@ -23,7 +23,7 @@ from collabspace.api import names
 from collabspace.kube.client import KubeClient
 
 
-async def test_probes_answer_and_metrics_count_by_team_and_never_by_task(
+async def test_probes_answer_and_metrics_name_a_task_only_where_they_tell_its_progress(
     teams: Teams, operator: OperatorProcess
 ) -> None:
     team = await teams.ready(gpus="3")
@@ -45,7 +45,8 @@ async def test_probes_answer_and_metrics_count_by_team_and_never_by_task(
     metrics = operator.probe("/metrics")[1]
     for watch in ("nodes", "pods", "jobs", "collabtasks", "shareddatasets", "modelselections", "namespaces"):
         assert operator.metric(f'collabspace_watch_staleness_seconds{{watch="{watch}"}}') < 90
-    assert "unmistakable" not in metrics
+    named = {line.split("{")[0] for line in metrics.splitlines() if "unmistakable" in line}
+    assert named == {"collabspace_task_progress_timestamp_seconds"}
 
 
 async def test_the_broker_hears_a_token_of_the_operators_account_for_its_own_audience(
