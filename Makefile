@@ -11,7 +11,7 @@ VARIANT ?= cuda
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: lock images help setup binaries radosgw demo down test test-s3 compute-lane broker-lane cluster-lane lint types layers generate check-generated unit integration trainer e2e bench clean
+.PHONY: lock images help setup binaries radosgw prometheus demo down test test-s3 compute-lane broker-lane cluster-lane lint types layers generate check-generated unit integration trainer e2e bench clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,7 +29,10 @@ binaries: setup ## Build or find the control plane's binaries
 	@$(BIN)/collabspace local build
 
 radosgw: setup ## Fetch the S3 server that tests use, where apt is at hand; nothing is installed
-	@$(BIN)/python tests/integration/radosgw_packages.py
+	@$(BIN)/python tests/debian_packages.py radosgw
+
+prometheus: setup ## Fetch Prometheus for the tests of alerts and dashboards, in the same way
+	@$(BIN)/python tests/debian_packages.py prometheus
 
 demo: binaries ## Start a cluster and train on the data of two hospitals (DATA=folder, BASE=folder for real ones)
 	@$(BIN)/python examples/hospitals/demo.py $(if $(DATA),--data '$(DATA)') $(if $(BASE),--base '$(BASE)')
@@ -37,7 +40,7 @@ demo: binaries ## Start a cluster and train on the data of two hospitals (DATA=f
 down: setup ## Stop the demo's cluster and remove its state
 	@$(BIN)/collabspace local down --wipe --name demo
 
-test: lint types layers check-generated binaries radosgw ## All checks and all tests but benchmarks
+test: lint types layers check-generated binaries radosgw prometheus ## All checks and all tests but benchmarks
 	@# Three lanes of about the same length side by side: one computes, the others mostly wait. Tests of the broker
 	@# share no control plane with others: they forge pods, and lift the policies against that. The e2e tests come last,
 	@# when the machine has become quiet: they keep time as a person does.

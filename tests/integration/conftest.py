@@ -6,9 +6,9 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-import radosgw_packages
 from radosgw_server import RadosGateway
 
+import debian_packages
 from collabspace.kube import config
 from collabspace.kube.client import KubeClient
 from collabspace.local import binaries
@@ -83,7 +83,7 @@ async def _default_account(admin: KubeClient, namespace: str) -> None:
 @pytest.fixture(scope="session")
 def radosgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RadosGateway]:
     """A real S3 server, where `make radosgw` could fetch one."""
-    root = radosgw_packages.root()
+    root = debian_packages.RADOSGW.root()
     if root is None:
         pytest.skip("radosgw is not here: `make radosgw` says why")
     server = RadosGateway(root, tmp_path_factory.mktemp("radosgw"))

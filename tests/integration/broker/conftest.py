@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-import radosgw_packages
 from broker_harness import NODE, BrokerProcess, World
 from broker_template import Template
 from published_notes import Published, free_port, pushed
 from radosgw_server import RadosGateway
 from store_places import FOLDER, REDIRECT, STORE, Folder, Place, Prefix
 
+import debian_packages
 from collabspace.api import names
 from collabspace.kube import config
 from collabspace.kube.client import KubeClient, KubeError
@@ -69,7 +69,9 @@ def make_place(
     if STORE == FOLDER:
         yield lambda: Folder(tmp_path_factory.mktemp("store") / "store")
         return
-    assert radosgw_packages.root() is not None, "COLLABSPACE_TEST_STORE asks for S3: `make radosgw` says why it is away"
+    assert debian_packages.RADOSGW.root() is not None, (
+        "COLLABSPACE_TEST_STORE asks for S3: `make radosgw` says why it is away"
+    )
     yield request.getfixturevalue("make_s3_place")
 
 
