@@ -12,6 +12,8 @@ CHART = ROOT / "charts" / "collabspace"
 NAMESPACE = "collabspace-system"
 PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 PROMETHEUS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+# Of other operators: neither our API server nor kubernetes-validate knows them.
+FOREIGN = {"Certificate", "PodMonitor", "PrometheusRule"}
 CASES: dict[str, dict[str, Any]] = {
     "default": {},
     "production": {
@@ -41,7 +43,15 @@ CASES: dict[str, dict[str, Any]] = {
         },
         "crds": {"enabled": False},
         "networkPolicies": {"brokerFrom": [{"namespaceSelector": {}}], "metricsFrom": [PROMETHEUS]},
-        "monitoring": {"podMonitor": {"enabled": True, "additionalLabels": {"release": "prometheus"}}},
+        "monitoring": {
+            "podMonitor": {"enabled": True, "additionalLabels": {"release": "prometheus"}},
+            "rules": {
+                "enabled": True,
+                "additionalLabels": {"release": "prometheus"},
+                "runbookBaseUrl": "https://docs.example/runbooks",
+            },
+            "dashboards": {"enabled": True},
+        },
     },
     "own-store": {
         "crds": {"enabled": False},

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from collabspace.api.crd import write as write_kinds
-from collabspace.chart import metrics_page
+from collabspace.chart import dashboards, metrics_page
 from collabspace.chart.values import Values
 
 RIGHTS = ("accounts", "operator", "broker", "people", "policies")
@@ -28,13 +28,16 @@ Anything else stops `helm install` with the path and what is allowed there.
 
 
 def write(chart: Path, docs: Path) -> None:
-    """Kinds, rights and guards are those of the embedded cluster, file by file."""
+    """Kinds, rights and guards are those of the embedded cluster, file by file; dashboards are built."""
     files = chart / "files"
     (files / "crds").mkdir(parents=True, exist_ok=True)
     write_kinds(files / "crds")
     manifests = resources.files("collabspace.local").joinpath("manifests")
     for name in RIGHTS:
         (files / f"{name}.yaml").write_text(manifests.joinpath(f"{name}.yaml").read_text())
+    (files / "dashboards").mkdir(exist_ok=True)
+    for name, text in dashboards.texts():
+        (files / "dashboards" / name).write_text(text)
     (chart / "values.schema.json").write_text(json.dumps(schema(), indent=1) + "\n")
     (docs / PAGE).write_text(HEADER + "".join(rows(Values)))
     (docs / metrics_page.PAGE).write_text(metrics_page.page())

@@ -204,10 +204,31 @@ class PodMonitor(Part):
     additional_labels: Labels = {}
 
 
+class Rules(Part):
+    """Alerts, as an object for the Prometheus operator."""
+
+    enabled: bool = False
+    additional_labels: Labels = {}
+    runbook_base_url: str = Field(
+        default="docs/runbooks",
+        pattern=r"^[A-Za-z0-9:/._~-]{0,499}[A-Za-z0-9]$",
+        description="Where the pages of the alerts are; NAME.md is added.",
+    )
+
+
+class Dashboards(Part):
+    """Dashboards, as ConfigMaps for Grafana's sidecar."""
+
+    enabled: bool = False
+    additional_labels: Labels = {"grafana_dashboard": "1"}
+
+
 class Monitoring(Part):
-    """How Prometheus finds us."""
+    """How Prometheus finds us, and what it and Grafana make of it."""
 
     pod_monitor: PodMonitor = PodMonitor()
+    rules: Rules = Rules()
+    dashboards: Dashboards = Dashboards()
 
 
 class Values(Part):

@@ -5,11 +5,8 @@ import subprocess
 import pytest
 import yaml
 
-from chart_cases import CASES, NAMESPACE, case
+from chart_cases import CASES, FOREIGN, NAMESPACE, case
 from collabspace.local.cluster import LocalCluster
-
-# Kinds of cert-manager and of the Prometheus operator, which are not installed here.
-FOREIGN = {"Certificate", "PodMonitor"}
 
 
 @pytest.mark.parametrize("name", CASES)
