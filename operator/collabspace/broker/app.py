@@ -26,7 +26,6 @@ from collabspace.broker.publishing import UploadRoutes
 from collabspace.broker.reading import SessionRoutes
 from collabspace.broker.records import RecordRoutes
 from collabspace.broker.refusal import ACCESS_REFUSED, ACCESS_REFUSED_MESSAGE, Refused, Undecided
-from collabspace.broker.ruler import Ruler
 from collabspace.broker.sweeper import Sweeper
 from collabspace.client.protocol import Decision, Refusal
 from collabspace.kube.logs import say
@@ -42,10 +41,11 @@ def build(parts: Parts) -> Starlette:
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
-        await parts.start()
-        works = (_keep_up(parts), Sweeper(parts).run(), Following(parts).run())
-        chores = [asyncio.create_task(work) for work in works]
+        chores: list[asyncio.Task[None]] = []
         try:
+            await parts.start()
+            works = (_keep_up(parts), Sweeper(parts).run(), Following(parts).run())
+            chores += [asyncio.create_task(work) for work in works]
             yield
         finally:
             for chore in chores:
@@ -76,11 +76,6 @@ def build(parts: Parts) -> Starlette:
             Exception: _broken,
         },
     )
-
-
-def asgi(parts: Parts) -> Ruler:
-    """The application with its clock, log and counters around it."""
-    return Ruler(build(parts))
 
 
 def _routes(parts: Parts) -> list[Route]:

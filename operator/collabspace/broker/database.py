@@ -52,7 +52,7 @@ class Database:
 
     def __init__(self, url: str, password_file: Path | None = None) -> None:
         """`password_file` is read at each connecting, so that a password may change. Raises LedgerUnavailableError."""
-        self._engine = _open(_checked(url), password_file)
+        self._engine = _open(checked(url), password_file)
         self.shared = self._engine.dialect.name == "postgresql"
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ def hold(connection: Connection, key: int, *, shared: bool = False) -> None:
         connection.execute(text(f"SELECT {kind}(:key)"), {"key": key})
 
 
-def _checked(url: str) -> URL:
+def checked(url: str) -> URL:
     """Raises LedgerUnavailableError for a database that nobody here can speak to."""
     made = make_url(url)
     if made.drivername == "postgresql":

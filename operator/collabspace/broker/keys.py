@@ -27,8 +27,9 @@ MEDIA_TYPES = "application/jwk-set+json, application/json"
 class SigningKeys:
     """The cluster's public keys and issuer, fetched with our own credential and again when a key is unknown."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, user_agent: str) -> None:
         self._access = access
+        self._user_agent = user_agent
         self._keys: dict[str, jwt.PyJWK] = {}
         self._issuer = ""
         self._asked = float("-inf")
@@ -82,7 +83,7 @@ class SigningKeys:
         self._fetched = time.monotonic()
 
     async def _get(self, path: str) -> dict[str, Any]:
-        headers = {"Accept": MEDIA_TYPES}
+        headers = {"Accept": MEDIA_TYPES, "User-Agent": self._user_agent}
         authorization = self._access.authorization()
         if authorization:
             headers["Authorization"] = authorization

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 SCRATCH = ".checks"
 BURST = 4
-THREADS = 64
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,6 @@ class Parts:
 
     async def start(self) -> None:
         """Reads store and ledger, so that the broker knows what it knew before it stopped."""
-        # A store that is slow holds threads, and must not hold those of everything else.
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "broker"))
         if not self.ledger.shared or self.enforcement is not None:
             # In a folder that others may use, what is half written may be theirs; beside a bucket each has its own.
             await asyncio.to_thread(shutil.rmtree, self.scratch, True)

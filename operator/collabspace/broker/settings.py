@@ -1,9 +1,8 @@
 """What the broker is told from outside, read from the environment once and refused by name when it is wrong."""
 
 from pathlib import Path
-from typing import Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -16,6 +15,10 @@ GIB = 1 << 30
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the message is one line that names the variable, and never shows its value."""
+
+
+class NotYetError(SettingsError):
+    """What a setting names is not there, or not fit, by now: it may become so while the broker waits."""
 
 
 class BrokerSettings(StoreSettings):
@@ -62,13 +65,6 @@ class BrokerSettings(StoreSettings):
         if value is not None:
             split_address(value)
         return value
-
-    @model_validator(mode="after")
-    def _files_exist(self) -> Self:
-        for name in ("broker_tls_cert", "broker_tls_key"):
-            if not getattr(self, name).is_file():
-                raise ValueError(f"{PREFIX}{name.upper()} names no file; give the path of a PEM file")
-        return self
 
 
 def split_address(address: str) -> tuple[str, int]:

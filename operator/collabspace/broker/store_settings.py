@@ -107,6 +107,4 @@ class StoreSettings(BaseSettings):
             variable = f"{named}S3_{field.upper()}_KEY_FILE"
             if file is None and getattr(self, f"broker_s3_{other}_key_file") is not None:
                 raise ValueError(f"{variable}: is not set; give both files of keys, or none")
-            if file is not None and not (file.is_file() and file.read_text().strip()):
-                raise ValueError(f"{variable}: names no file with a key in it; give the path of one")
         return self

@@ -61,7 +61,7 @@ class Tokens:
 
     def __init__(self, kube: KubeClient) -> None:
         self._kube = kube
-        self._keys = SigningKeys(kube.access)
+        self._keys = SigningKeys(kube.access, kube.user_agent)
         self._accepted: OrderedDict[bytes, tuple[float, Caller | None]] = OrderedDict()
         self._refused: OrderedDict[bytes, tuple[float, Caller | None]] = OrderedDict()
         self._reviews = asyncio.Semaphore(MAX_REVIEWS)
@@ -71,7 +71,7 @@ class Tokens:
         """None: not a token for us, or not valid any more. Raises Undecided when nobody could say, Refused for too
         many new tokens of one namespace at once."""
         if not SHAPE.fullmatch(token):
-            metrics.REVIEWS.labels("refused-locally").inc()
+            metrics.REVIEWS.labels(metrics.REFUSED_LOCALLY).inc()
             return None
         name = hashlib.sha256(token.encode()).digest()
         for known in (self._accepted, self._refused):
@@ -80,11 +80,11 @@ class Tokens:
                 return remembered[1]
         claims = await self._keys.claims(token)
         if claims is None:
-            metrics.REVIEWS.labels("refused-locally").inc()
+            metrics.REVIEWS.labels(metrics.REFUSED_LOCALLY).inc()
             return self._remember(name, None, NEGATIVE_SECONDS)
         async with self._turn(str(claims["sub"])):
             caller = await self._review(token)
-        metrics.REVIEWS.labels("refused" if caller is None else "accepted").inc()
+        metrics.REVIEWS.labels(metrics.REFUSED if caller is None else metrics.ACCEPTED).inc()
         left = float(claims["exp"]) - time.time()
         return self._remember(name, caller, NEGATIVE_SECONDS if caller is None else min(POSITIVE_SECONDS, max(left, 0)))
 
@@ -121,7 +121,7 @@ class Tokens:
         try:
             answer = await self._kube.create("/apis/authentication.k8s.io/v1/tokenreviews", body)
         except KubeError as error:
-            metrics.REVIEWS.labels("undecided").inc()
+            metrics.REVIEWS.labels(metrics.UNDECIDED).inc()
             raise Undecided("ClusterUnavailable", "the API server did not judge the token; try again soon") from error
         return _caller(answer.get("status") or {})
 

@@ -73,7 +73,7 @@ class KubeClient:
         self._observe = observe
         self._permit = permit
         self._request_seconds = request_seconds
-        self._user_agent = user_agent
+        self.user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -209,7 +209,7 @@ class KubeClient:
 
     def _headers(self) -> dict[str, str]:
         token = self.access.authorization()
-        common = {"Accept": "application/json", "User-Agent": self._user_agent}
+        common = {"Accept": "application/json", "User-Agent": self.user_agent}
         return common | ({"Authorization": token} if token else {})
 
     async def _request(

@@ -32,6 +32,8 @@ NODE = "no-kubelet"
 START_SECONDS = 120
 # Planted in every place where a secret or a record of data passes through the broker; no sink may ever show it.
 MARKER = "zqxmarker"
+UNVERIFIED = ssl.create_default_context()
+UNVERIFIED.check_hostname, UNVERIFIED.verify_mode = False, ssl.CERT_NONE
 
 
 class Process(Protocol):
@@ -97,8 +99,32 @@ class BrokerProcess:
         return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
     def start(self) -> None:
+        self.launch()
+        self.until_ready()
+
+    def launch(self) -> None:
         self._process = self._spawn({"PATH": os.environ["PATH"], **self.environment}, self.log)
-        self._await_ready()
+
+    def lacks(self, word: str) -> str:
+        """What a broker that is not ready says it lacks, once it has this word in it."""
+        said: list[str] = []
+
+        def told() -> bool:
+            # Who has no certificate yet shows one of nobody, and probes do not mind.
+            with httpx.Client(base_url=self.url, verify=UNVERIFIED, timeout=30, trust_env=False) as http:
+                try:
+                    answer = http.get("/readyz")
+                    said[:] = [answer.text]
+                    return answer.status_code == 503 and word in answer.text and http.get("/livez").text == "ok"
+                except httpx.TransportError:
+                    assert self._process is not None and self._process.poll() is None, self.log.read_text()[-4000:]
+                    return False
+
+        try:
+            awaited(told, f"nobody says {word}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}, but {said}") from None
+        return said[0]
 
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
         assert self._process is not None
@@ -127,7 +153,7 @@ class BrokerProcess:
         connection.close()
         return found
 
-    def _await_ready(self) -> None:
+    def until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         with self.http() as http:
             while True:

@@ -89,7 +89,7 @@ def test_settings_that_are_complete_are_read(environment: pytest.MonkeyPatch) ->
     [
         ("PORT", "70000"),
         ("PORT", "https"),
-        ("TLS_CERT", "/nowhere/tls.crt"),
+        ("TLS_CERT", None),
         ("TLS_KEY", None),
         ("STORE", None),
         ("LEDGER", "not a url"),
@@ -143,7 +143,6 @@ def test_a_store_in_s3_is_read_as_bucket_and_prefix(environment: pytest.MonkeyPa
         ("S3_ENDPOINT", {"STORE": "/folder", "STAGING": None, "S3_ENDPOINT": "https://host"}),
         ("S3_REGION", {"S3_REGION": "EU west"}),
         ("S3_PATH_STYLE", {"S3_PATH_STYLE": "perhaps"}),
-        ("S3_ACCESS_KEY_FILE", {"S3_ACCESS_KEY_FILE": "/nowhere", "S3_SECRET_KEY_FILE": "/nowhere"}),
         ("S3_SECRET_KEY_FILE", {"S3_ACCESS_KEY_FILE": "/etc/hostname"}),
     ],
 )
