@@ -11,7 +11,7 @@ VARIANT ?= cuda
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: lock images help setup binaries radosgw prometheus demo down test test-s3 compute-lane broker-lane cluster-lane lint types layers generate check-generated unit integration trainer e2e bench clean
+.PHONY: lock images help setup binaries radosgw prometheus demo down test test-s3 compute-lane broker-lane cluster-lane check-rights lint types layers generate check-generated unit integration trainer e2e bench clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,7 +44,9 @@ test: lint types layers check-generated binaries radosgw prometheus ## All check
 	@# Three lanes of about the same length side by side: one computes, the others mostly wait. Tests of the broker
 	@# share no control plane with others: they forge pods, and lift the policies against that. The e2e tests come last,
 	@# when the machine has become quiet: they keep time as a person does.
+	@rm -rf build/rights
 	@$(MAKE) --no-print-directory --jobs=3 compute-lane broker-lane cluster-lane
+	@$(BIN)/python tests/check_rights.py
 
 compute-lane:
 	$(BIN)/pytest tests/unit tests/contract tests/trainer tests/integration/cli | sed -u 's/^/[compute] /'
@@ -55,6 +57,9 @@ broker-lane:
 cluster-lane:
 	$(BIN)/pytest $(addprefix tests/integration/,operator api local node) | sed -u 's/^/[cluster] /'
 	$(BIN)/pytest tests/e2e | sed -u 's/^/[e2e] /'
+
+check-rights: setup ## Compare what the tests that ran asked of the API server with the rights that are given
+	@$(BIN)/python tests/check_rights.py
 
 test-s3: binaries radosgw ## Stores and access with every broker on a real S3 server: as gateway, then with links
 	COLLABSPACE_TEST_STORE=s3 $(BIN)/pytest $(addprefix tests/integration/,broker store)

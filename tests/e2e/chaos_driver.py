@@ -69,7 +69,7 @@ class Stage:
         self._home = home
 
     def open(self) -> None:
-        self.cluster.up(Options(gpus=2 * QUOTA + 2))
+        self.cluster.up(Options(gpus=2 * QUOTA + 2, audit=True))
         self.kubectl = [str(self.cluster.kubectl), f"--kubeconfig={self.cluster.kubeconfig}"]
         self.collab("teams", "add", OWNER, "--member", "olga")
         for team in TEAMS:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from chaos_driver import Plan, Stage
 
+import audited_calls
+
 SECONDS = 600
 
 
@@ -20,6 +22,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         stage.open()
         yield stage
     finally:
+        audited_calls.keep(stage.cluster.audit_log, [Path(__file__)])
         stage.close()
 
 

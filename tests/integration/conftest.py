@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from radosgw_server import RadosGateway
 
+import audited_calls
 import debian_packages
 from collabspace.kube import config
 from collabspace.kube.client import KubeClient
@@ -23,7 +24,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """The control plane with our kinds and rights, audit log on; neither node nor broker nor operator."""
     cluster = LocalCluster(f"test-{os.getpid()}", tmp_path_factory.mktemp("state"), print)
     try:
@@ -31,6 +32,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
         cluster.install()
         yield cluster
     finally:
+        cluster.down()
+        audited_calls.keep(cluster.audit_log, {item.path for item in request.session.items})
         cluster.down(wipe=True)
 
 
