@@ -1,12 +1,15 @@
-"""Removes from an environment what the operator and the broker never open: run once while the image is built.
+"""Removes what operator and broker never open from an environment: run once while the image is built.
 
     python slim.py /opt/collabspace
 
 The largest are pyarrow's other file systems and servers, the service models of boto3 but for S3 and its credentials,
-and the second, asynchronous client in `kubernetes`. Files that a release of a package no longer has are no error; a
-package that needs one of them after all fails the image's own check.
+and in `kubernetes` the second, asynchronous client and the classes of every kind: its configuration alone is used.
+Files that a release of a package no longer has are no error; a package that needs one of them after all fails the
+image's own check.
 """
 
+import compileall
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -23,23 +26,33 @@ UNUSED = (
     "pyarrow/libarrow_flight*",
     "pyarrow/libarrow_python_flight*",
     "pyarrow/_flight*",
-    "pyarrow/libarrow_substrait*",
-    "pyarrow/_substrait*",
+    "pyarrow/libarrow_s3*",
+    "pyarrow/_s3fs*",
     "kubernetes/aio",
+    "kubernetes/client/api/*_api.py",
+    "kubernetes/client/models/v[0-9]*.py",
     "kubernetes/docs",
     "boto3/examples",
     "*/tests",
 )
 
 
+# Never or seldom imported: as source they work, and take half the room.
+NOT_COMPILED = re.compile(r"/(pygments|sqlalchemy/dialects/(mssql|mysql|oracle))/")
+
+
 def slim(packages: Path) -> None:
-    """Removes them below a `site-packages`."""
+    """Removes them below a `site-packages`; compiles what is left."""
     for pattern in UNUSED:
         for found in list(packages.glob(pattern)):
             remove(found)
     for service in (packages / "botocore" / "data").iterdir():
         if service.is_dir() and service.name not in SERVICES:
             remove(service)
+    for copy in packages.glob("pyarrow/libarrow_python.so.*"):  # three copies of one library; a wheel holds no links
+        copy.unlink()
+        copy.symlink_to("libarrow_python.so")
+    compileall.compile_dir(packages, quiet=2, rx=NOT_COMPILED, workers=0)  # some ship templates for other Pythons
 
 
 def remove(path: Path) -> None:

@@ -217,6 +217,7 @@ class Operator:
             settings=frame.settings(),
             clusterwide=True,
             standalone=True,
+            identity=names.OPERATOR_ACCOUNT,  # kopf's own guess asks who the user is; a container's may have no name
         )
         self._listen()  # kopf has just taken the signals for itself
         await kopf.run_tasks(tasks, ignored=before)
