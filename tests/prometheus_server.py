@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ SCRAPE = "2s"
 START_SECONDS = 60.0
 
 
-def in_full(expr: str) -> str:
+def in_full(expr: str, window: str = "5m") -> str:
     """A question of a dashboard with what Grafana would fill in."""
-    return expr.replace("$__rate_interval", "5m").replace("$team", ".*")
+    return expr.replace("$__rate_interval", window).replace("$team", ".*")
 
 
 class Prometheus:
@@ -57,7 +57,7 @@ class Prometheus:
                 stderr=log,
                 env={"PATH": os.environ["PATH"], "GOMAXPROCS": "1"},
             )
-        self.until(lambda: self._is_ready(), "Prometheus is not ready")
+        self.until(self._is_ready, "Prometheus is not ready")
 
     def stop(self) -> None:
         if self._process is not None:
@@ -65,7 +65,7 @@ class Prometheus:
             self._process.wait(30)
 
     def scrape(self, targets: Mapping[str, str]) -> None:
-        """Addresses by name; the name becomes label `component` of what says whether the target is up."""
+        """Addresses by name, which every series of theirs bears as label `target`."""
         groups = [{"targets": [address], "labels": {"target": name}} for name, address in targets.items()]
         new = self._targets.with_suffix(".new")
         new.write_text(json.dumps(groups))
@@ -82,7 +82,7 @@ class Prometheus:
         answer = self._get("/api/v1/alerts", {})
         return {each["labels"]["alertname"]: each["state"] for each in answer.json()["data"]["alerts"]}
 
-    def until(self, holds: Any, problem: str) -> None:
+    def until(self, holds: Callable[[], bool], problem: str) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not holds():
             assert time.monotonic() < deadline, f"{problem}: {(self._folder / 'prometheus.log').read_text()[-2000:]}"

@@ -14,7 +14,7 @@ from collabspace.local.component import Component
 from collabspace.local.controlplane import Trust
 from collabspace.local.errors import LocalClusterError
 from collabspace.local.processes import Process
-from collabspace.local.state import Options, State
+from collabspace.local.state import LOOPBACK, Options, State
 
 READY_SECONDS: Final = 90.0
 PROBE_PAUSE_SECONDS: Final = 0.05
@@ -68,6 +68,14 @@ class LocalCluster:
     def server(self) -> str:
         """The API server's address."""
         return self._state.address("kube-apiserver")
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """Where Prometheus reads: host and port by component. Empty before the first start."""
+        if not self._state.exists:
+            return {}
+        ports = {"operator": self._state.port("operator"), "broker": self._state.port("broker-metrics")}
+        return {name: f"{LOOPBACK}:{port}" for name, port in ports.items()}
 
     @property
     def broker_url(self) -> str:
