@@ -1,6 +1,7 @@
 """The API server goes away, hangs, refuses and comes back: the operator waits, and goes on where the world stands."""
 
 import asyncio
+import json
 import os
 import signal
 import threading
@@ -10,9 +11,12 @@ from pathlib import Path
 
 import pytest
 from api_proxy import ApiProxy
-from operator_harness import GROUPS, IDENTITY, FakeBroker, FakeNode, OperatorProcess, Teams
+from operator_harness import GROUPS, IDENTITY, FakeBroker, FakeNode, OperatorProcess, Teams, until
 from replica_harness import Replica
+from selection_harness import SELECTIONS, Selections
 
+from collabspace.api import names
+from collabspace.kube.client import Object
 from collabspace.local.cluster import LocalCluster
 
 APISERVER = "kube-apiserver"
@@ -108,6 +112,21 @@ async def test_bursts_of_refusals_are_outlived_by_every_watch(teams: Teams, prox
         proxy.refuse(None)
         await teams.task(team, f"after-{status}")
         await teams.until_reason(team, f"after-{status}", "Starting", 60)
+
+
+async def test_a_name_that_was_taken_before_the_operator_could_hear_of_it_is_looked_up(
+    teams: Teams, proxied: tuple[ApiProxy, Replica], broker: FakeBroker
+) -> None:
+    selections = Selections(teams, broker)
+    selections.team = await teams.ready()
+    proxied[0].deafen(lambda target: f"/{names.COLLAB_TASKS}" in target, ever=True)
+    await teams.task(selections.team, "sel-linear")
+    await selections.make()
+
+    def conflicts(item: Object) -> bool:
+        return "NameConflict" in json.dumps(item.get("status", {}))
+
+    await until(teams.admin, SELECTIONS.format(selections.team), "sel", conflicts)
 
 
 def all_refused(proxy: ApiProxy) -> bool:
