@@ -1,12 +1,9 @@
 """Last acts of the demo: consent taken back, and a record that cannot be bent."""
 
-import shutil
-import sqlite3
 import time
 
+from places import Place
 from stage import Stage
-
-from collabspace.local.cluster import LocalCluster
 
 
 def revoke(stage: Stage) -> None:
@@ -25,19 +22,12 @@ def revoke(stage: Stage) -> None:
     )
 
 
-def ledger(stage: Stage, cluster: LocalCluster) -> None:
+def ledger(stage: Stage, place: Place) -> None:
     stage.act("the ledger: every use and every refusal, and nobody can edit it unseen")
     stage.run("ada", "kubectl collab ledger list notes --limit 12")
     stage.run("ada", "kubectl collab ledger verify")
-    copy = stage.folder / "ledger-copy.db"
-    for suffix in ("", "-wal", "-shm"):
-        source = cluster.state / "broker" / f"ledger.db{suffix}"
-        if source.exists():
-            shutil.copyfile(source, f"{copy}{suffix}")
-    with sqlite3.connect(copy) as database:
-        database.execute("UPDATE access SET namespace = 'nobody' WHERE rowid = (SELECT max(rowid) - 2 FROM access)")
-    database.close()
     stage.say("one field changed in a copy of the database:")
-    verdict = stage.run("admin", f"python -m collabspace.broker.verify sqlite:///{copy.name}", fails=True)
-    stage.require("edited" in verdict, "the edited record was not named")
+    edit = "UPDATE access SET namespace = 'nobody' WHERE rowid = (SELECT max(rowid) - 2 FROM access)"
+    verdict = place.bend_ledger(stage, edit)
+    stage.require("edited" in verdict, f"the edited record was not named: {verdict}")
     stage.proves("An edited record is found and named", "kubectl collab ledger verify -n hospital-a")

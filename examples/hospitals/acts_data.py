@@ -6,10 +6,8 @@ import shutil
 from pathlib import Path
 
 import corpus
+from places import Place
 from stage import Stage
-
-from collabspace.local.cluster import LocalCluster
-from collabspace.local.state import Options
 
 HOSPITALS = {"hospital-a": "ada", "hospital-b": "ben"}
 TEAMS = {**HOSPITALS, "research-lab": "lin", "outsider": "olaf"}
@@ -17,20 +15,17 @@ QUOTA = {"research-lab": 2, "outsider": 1}
 HERE = Path(__file__).parent
 
 
-def start_cluster(stage: Stage, cluster: LocalCluster) -> None:
-    stage.act("a Kubernetes control plane starts on this machine")
-    cluster.up(Options(gpus=4))
-    stage.path.insert(0, cluster.kubectl.parent)
-    stage.kubeconfigs["admin"] = cluster.kubeconfig
-    stage.run("admin", "kubectl get nodes -L collabspace.io/simulated-gpu")
+def start_cluster(stage: Stage, place: Place) -> None:
+    stage.act(place.title)
+    place.open(stage)
     for team, person in TEAMS.items():
-        stage.kubeconfigs[person] = cluster.user(person, namespace=team)
+        stage.kubeconfigs[person] = place.person(stage, person, team)
         stage.run(
             "admin", f"kubectl collab teams add {team} --gpu-quota {QUOTA.get(team, 0)} --member {person}", brief=True
         )
     stage.run("admin", "kubectl collab teams list")
     stage.proves(
-        "Real etcd, API server, scheduler and controllers, no container engine; four teams with people of their own",
+        "A real API server, scheduler and controllers; four teams with people of their own",
         "kubectl collab teams list",
     )
 

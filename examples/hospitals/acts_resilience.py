@@ -1,27 +1,24 @@
-"""The act in which things break: the node's agent dies, a pod is taken away, and the model is the same to the bit."""
+"""The act in which things break: a pod is taken away, here with its node's agent dead, and the model is the same to
+the bit."""
 
 import acts_training
 import live
+from places import Place
 from stage import Stage
 
 from collabspace.api import names
 from collabspace.cli import broker
 from collabspace.cli.options import Where
-from collabspace.local.cluster import LocalCluster
 
 UNDISTURBED, DISTURBED = "notes-both", "notes-again"
 
 
-def survive(stage: Stage, cluster: LocalCluster, recipe: acts_training.Recipe) -> None:
-    stage.act("the node's agent is killed in mid-training, then the pod is taken away: the same model comes out")
+def survive(stage: Stage, place: Place, recipe: acts_training.Recipe) -> None:
+    stage.act("a pod is taken away in mid-training: the same model comes out")
     where = Where(namespace=acts_training.LAB, kubeconfig=stage.kubeconfigs["lin"])
     acts_training.submit(stage, DISTURBED, recipe, acts_training.ALONE_AND_TOGETHER[UNDISTURBED])
     live.wait_for_stage(where, DISTURBED, "Train", recipe.timeout)
-    cluster.kill("node")
-    stage.say("kill -9 of the node's agent; the trainer knows nothing of it and trains on")
-    stage.run("lin", f"kubectl delete pod -l {names.TASK_LABEL}={DISTURBED} --wait=false")
-    stage.say("the agent starts again, finds its container, and hears that the pod must go")
-    cluster.start("node")
+    place.disturb(stage, f"kubectl delete pod -l {names.TASK_LABEL}={DISTURBED} --wait=false")
     task = live.watch(stage, where, [DISTURBED], recipe.timeout)[DISTURBED]
     stage.require(task.status.reason == "Completed", f"{DISTURBED}: {task.status.reason}")
     stage.run("lin", f"kubectl collab get {DISTURBED}")

@@ -21,11 +21,12 @@ QUOTA = 2
 @dataclass(frozen=True)
 class Recipe:
     """How the notes are trained: more flags of `submit`; the longest that all three may take, in seconds; whether
-    training together must clearly win (on generated notes it does; a corpus of the user's says what it says)."""
+    training together must clearly win (on generated notes it does; a corpus of the user's says what it says); CPUs."""
 
     flags: str
     timeout: float
     must_gain: bool = False
+    cpu: str = "1"
 
 
 SMALL = "--random-init --set epochs=6 --set hiddenSize=64 --set vocabularySize=400 --set learningRate=2e-3"
@@ -81,7 +82,7 @@ def submitting(name: str, recipe: Recipe, owners: tuple[str, ...]) -> str:
     tested = " ".join(f"--dataset test-{owner}=hospital-{owner}/notes:Evaluate" for owner in "ab")
     return (
         f"kubectl collab submit {name} --task TokenClassification --method FullFineTuning {recipe.flags} "
-        f"{learned} {tested} --gpus 1 --cpu 1 --memory 4Gi"
+        f"{learned} {tested} --gpus 1 --cpu {recipe.cpu} --memory 4Gi"
     )
 
 
