@@ -31,6 +31,7 @@ class Certificate:
     def __init__(self, cert: Path, key: Path) -> None:
         self._files = (cert, key)
         self._current: ssl.SSLContext | None = None
+        self._stand_in: ssl.SSLContext | None = None
         self._read: tuple[bytes, bytes] | None = None
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.sni_callback = self._choose
@@ -66,9 +67,10 @@ class Certificate:
                 say(logger, "certificate-renewed")
 
     def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        if self._current is None:
-            self._current = _stand_in()
-        connection.context = self._current
+        if self._current is None and self._stand_in is None:
+            self._stand_in = _made_up()
+        # The files may have been read meanwhile, in another thread.
+        connection.context = self._current or self._stand_in or self.context
 
 
 def _contents(cert: Path, key: Path) -> tuple[bytes, bytes]:
@@ -84,7 +86,7 @@ def _contents(cert: Path, key: Path) -> tuple[bytes, bytes]:
     return found[0], found[1]
 
 
-def _stand_in() -> ssl.SSLContext:
+def _made_up() -> ssl.SSLContext:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "collabspace-broker-not-ready")])
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())

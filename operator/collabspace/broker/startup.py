@@ -64,6 +64,9 @@ class Startup:
 
     def __init__(self, settings: BrokerSettings, access: Access, failed: Callable[[], None]) -> None:
         self.certificate = Certificate(settings.broker_tls_cert, settings.broker_tls_key)
+        # Usually it is there, and then nobody ever sees the one that stands in.
+        with contextlib.suppress(NotYetError):
+            self.certificate.read()
         self._settings = settings
         self._access = access
         self._failed = failed
