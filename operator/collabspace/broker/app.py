@@ -57,7 +57,7 @@ def build(parts: Parts) -> Starlette:
         return PlainTextResponse("ok")
 
     async def ready(request: Request) -> Response:
-        await parts.journal.run(parts.ledger.ping)
+        await parts.journal.ping()
         return PlainTextResponse(parts.health if "verbose" in request.query_params else "ok")
 
     async def denied(request: Request, error: Exception) -> Response:

@@ -21,6 +21,7 @@ from collabspace.kube.logs import say
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 FLOOD_SECONDS = 60.0
+FAILURE_SECONDS = 60.0
 MAX_BATCH = 256
 Key = tuple[str, str, str, str]
 OWN_ACCOUNTS = frozenset({names.TRAINER_ACCOUNT, names.PUBLISHER_ACCOUNT, names.READER_ACCOUNT, names.OPERATOR_ACCOUNT})
@@ -67,6 +68,7 @@ class Journal:
         self._writer: asyncio.Task[None] | None = None
         # Ends of sessions whose opening may be on record although nobody was told: closed if they are.
         self._unsure: list[Entry] = []
+        self._failed = float("-inf")
 
     def start(self) -> None:
         """First closes, on record, what a broker that died left open. Raises LedgerUnavailableError."""
@@ -78,7 +80,7 @@ class Journal:
     async def close_interrupted(self) -> None:
         """Closes, on record, what brokers left open that died since. Raises Undecided."""
         now = clock.now()
-        self._tell_closed(await self.run(lambda: self.ledger.close_interrupted(now)), now)
+        self._tell_closed(await self._in_turn(lambda: self.ledger.close_interrupted(now)), now)
 
     def _tell_closed(self, left: list[tuple[Entry, str]], now: dt.datetime) -> None:
         for entry, head in left:
@@ -144,14 +146,24 @@ class Journal:
                 raise
 
     async def run(self, call: Callable[[], T]) -> T:
-        """A call that writes to the ledger or could, in its thread and in turn with the records. Raises Undecided."""
-        try:
-            answer = await asyncio.get_running_loop().run_in_executor(self._thread, call)
-        except LedgerUnavailableError as error:
-            metrics.WRITABLE.set(0)
-            raise Undecided("LedgerUnavailable", "the ledger cannot be used now; try again soon") from error
+        """A call that writes to the ledger, in its thread and in turn with the records. Raises Undecided."""
+        answer = await self._in_turn(call)
         metrics.WRITABLE.set(1)
         return answer
+
+    async def ping(self) -> None:
+        """Raises Undecided. A yes shows less than a record that was written: what failed before counts for a while."""
+        await self._in_turn(self.ledger.ping)
+        if time.monotonic() - self._failed > FAILURE_SECONDS:
+            metrics.WRITABLE.set(1)
+
+    async def _in_turn(self, call: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        except LedgerUnavailableError as error:
+            self._failed = time.monotonic()
+            metrics.WRITABLE.set(0)
+            raise Undecided("LedgerUnavailable", "the ledger cannot be used now; try again soon") from error
 
     async def read(self, call: Callable[[Ledger], T]) -> T:
         """Reading goes on beside the writer's thread: a long check delays no decision. Raises Undecided."""

@@ -101,6 +101,7 @@ def prepare() -> None:
         BYTES.labels(NONE, NONE, direction)
     for event in EVENTS:
         RECORDS.labels(event)
+    CUT.labels(CLOSED)
     for outcome in (DONE, POSTPONED, FAILED):
         SWEEPS.labels(outcome)
     for outcome in (ACCEPTED, REFUSED, REFUSED_LOCALLY, UNDECIDED):

@@ -109,7 +109,7 @@ class Parts:
         await self.journal.settle_floods()
         await self.aliases.settle()
         # So that a ledger that takes no records is known before somebody needs it.
-        await self.journal.run(self.ledger.ping)
+        await self.journal.ping()
 
     @property
     def link_giver(self) -> "Enforcement | None":

@@ -130,7 +130,7 @@ class Sessions:
         for stream in session.streams:
             stream.cancel()
         if session.streams:
-            metrics.CUT.labels(reason or "Closed").inc(len(session.streams))
+            metrics.CUT.labels(reason or CLOSED).inc(len(session.streams))
             say(logger, "streams-cut", streams=len(session.streams), reason=reason, namespace=session.caller.namespace)
             await asyncio.gather(*session.streams, return_exceptions=True)
         await self._record(session.closing(reason))

@@ -139,6 +139,7 @@ async def test_the_end_of_a_session_is_recorded_when_the_ledger_is_back(
         answer = await asyncio.to_thread(http.delete, f"/v1/sessions/{session}")
         assert (answer.status_code, answer.json()["reason"]) == (503, "LedgerUnavailable")
         assert int(answer.headers["Retry-After"]) > 0
+        assert "\ncollabspace_ledger_writable 0.0\n" in await asyncio.to_thread(broker.metrics)
         connection.execute("ALTER TABLE away RENAME TO access")
         connection.commit()
     http.close()
