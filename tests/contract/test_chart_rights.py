@@ -7,6 +7,7 @@ import pytest
 
 from chart_cases import CASES, NAMESPACE, case
 from collabspace.api import names
+from collabspace.cli import team_objects
 from collabspace.local import installation
 
 Object = dict[str, Any]
@@ -62,3 +63,31 @@ def test_only_operator_and_broker_speak_to_the_api_server(name: str) -> None:
         pod = body.get("spec", {}).get("template", {}).get("spec") if isinstance(body.get("spec"), dict) else None
         if pod is not None and pod.get("automountServiceAccountToken", True):
             assert pod["serviceAccountName"] in (names.OPERATOR_ACCOUNT, names.BROKER_ACCOUNT), body["metadata"]["name"]
+
+
+def test_the_network_policy_of_trainers_leads_to_the_brokers_pods_of_the_chart() -> None:
+    ((_, policy),) = [each for each in team_objects.contents("lab", {}) if each[1]["kind"] == "NetworkPolicy"]
+    (destination,) = policy["spec"]["egress"][0]["to"]
+    (broker,) = [
+        body["spec"]["template"]
+        for body in of_kind(case("default"), "Deployment")
+        if body["metadata"]["name"] == names.BROKER_ACCOUNT
+    ]
+    wanted = destination["podSelector"]["matchLabels"]
+    assert broker["metadata"]["labels"].items() >= wanted.items()
+    ports = {port["containerPort"] for container in broker["spec"]["containers"] for port in container["ports"]}
+    assert policy["spec"]["egress"][0]["ports"] == [{"protocol": "TCP", "port": names.BROKER_PORT}]
+    assert names.BROKER_PORT in ports
+    assert destination["namespaceSelector"]["matchLabels"] == {team_objects.NAMESPACE_LABEL: NAMESPACE}
+
+
+def test_trainers_reach_the_store_only_where_readers_are_sent_on_to_it() -> None:
+    for name, ports in (("default", [names.BROKER_PORT, 53, 53]), ("production", [names.BROKER_PORT, 53, 53, 443])):
+        (address,) = [
+            body["data"]
+            for body in of_kind(case(name), "ConfigMap")
+            if body["metadata"]["name"] == names.BROKER_CONFIG_MAP
+        ]
+        policy = team_objects.contents("lab", address)[-1][1]["spec"]
+        assert [port["port"] for rule in policy["egress"] for port in rule["ports"]] == ports
+        assert "ingress" not in policy and "Ingress" in policy["policyTypes"]

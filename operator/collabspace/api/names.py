@@ -51,6 +51,13 @@ BROKER_CONFIG_MAP: Final = "collabspace-broker"
 BROKER_URL_KEY: Final = "url"
 BROKER_CA_KEY: Final = "ca.crt"
 
+# Of the broker's pods in a cluster, behind whatever Service; and, where readers fetch from the store itself, the key of
+# the ConfigMap above that says on which port.
+BROKER_PORT: Final = 8443
+STORE_PORT_KEY: Final = "store-port"
+# The NetworkPolicy of trainer pods in every team namespace.
+TRAINER_NETWORK_POLICY: Final = "collabspace-trainers"
+
 # Tokens for the broker carry this audience and nothing else accepts them.
 BROKER_AUDIENCE: Final = "broker.collabspace.io"
 

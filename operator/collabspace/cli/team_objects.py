@@ -6,7 +6,10 @@ from typing import Any
 from collabspace.api import names
 
 Object = dict[str, Any]
-RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
+NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+# Where NodeLocal DNSCache listens on each node that has it.
+NODE_DNS = "169.254.20.10/32"
 ACCOUNTS = (names.TRAINER_ACCOUNT, names.PUBLISHER_ACCOUNT, names.READER_ACCOUNT)
 SETTINGS = (
     names.GPU_QUOTA,
@@ -33,13 +36,18 @@ def known_settings(metadata: Mapping[str, Any]) -> dict[str, str]:
 
 
 def contents(name: str, broker: Mapping[str, str]) -> list[tuple[str, Object]]:
-    """(path, object) of all that lies in the namespace: accounts, the operator's rights, the broker's address."""
+    """(path, object) of all that lies in the namespace: accounts, the operator's rights, the broker's address, and what
+    trainers reach. `broker` is the data of the ConfigMap that says where the broker is."""
     core = f"/api/v1/namespaces/{name}"
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{name}"
     return [
         *((f"{core}/serviceaccounts/{account}", _account(name, account)) for account in ACCOUNTS),
         (f"{rbac}/rolebindings/{names.OPERATOR_TEAM_ROLE}", _operator_binding(name)),
         (f"{core}/configmaps/{names.BROKER_CONFIG_MAP}", _broker(name, broker)),
+        (
+            f"/apis/networking.k8s.io/v1/namespaces/{name}/networkpolicies/{names.TRAINER_NETWORK_POLICY}",
+            _network(name, broker.get(names.STORE_PORT_KEY)),
+        ),
     ]
 
 
@@ -70,6 +78,32 @@ def _broker(team: str, data: Mapping[str, str]) -> Object:
         "kind": "ConfigMap",
         "metadata": {"name": names.BROKER_CONFIG_MAP, "namespace": team},
         "data": dict(data),
+    }
+
+
+def _network(team: str, store_port: str | None) -> Object:
+    """Trainers open connections to the broker and to the cluster's DNS, and to the store if links lead there; nobody
+    opens one to them. An attempt is one pod: there are no others of its own to speak to."""
+    broker = {
+        "namespaceSelector": {"matchLabels": {NAMESPACE_LABEL: names.SYSTEM_NAMESPACE}},
+        "podSelector": {"matchLabels": {"app.kubernetes.io/component": "broker"}},
+    }
+    dns = [{"namespaceSelector": {"matchLabels": {NAMESPACE_LABEL: "kube-system"}}}, {"ipBlock": {"cidr": NODE_DNS}}]
+    egress: list[Object] = [
+        {"to": [broker], "ports": [{"protocol": "TCP", "port": names.BROKER_PORT}]},
+        {"to": dns, "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]},
+    ]
+    if store_port is not None:
+        egress.append({"ports": [{"protocol": "TCP", "port": int(store_port)}]})
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": names.TRAINER_NETWORK_POLICY, "namespace": team},
+        "spec": {
+            "podSelector": {"matchExpressions": [{"key": names.TASK_UID_LABEL, "operator": "Exists"}]},
+            "policyTypes": ["Ingress", "Egress"],
+            "egress": egress,
+        },
     }
 
 

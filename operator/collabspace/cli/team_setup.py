@@ -59,6 +59,39 @@ async def _join(cluster: Cluster, name: str, people: tuple[str, ...]) -> None:
         await cluster.client.apply(path, item, FIELD_MANAGER)
 
 
+def remove(where: Where, name: str) -> None:
+    """Takes away what `add` made; refuses while a task has not ended."""
+    run(where, lambda cluster: _take_down(cluster, name))
+    click.echo(f"namespace/{name} is no team any more; its datasets, tasks and Pod Security level stay")
+
+
+async def _take_down(cluster: Cluster, name: str) -> None:
+    """The label last, so that it can be done again when it broke off."""
+    client, path = cluster.client, f"/api/v1/namespaces/{name}"
+    labels = (await _metadata(cluster, path)).get("labels") or {}
+    if labels.get(names.TEAM_LABEL) != "true":
+        raise CommandError(f"namespace {name} is no team", f"See which there are: {command('teams list')}.")
+    items = (await client.list(path_of(names.COLLAB_TASKS, name)))["items"]
+    busy = sorted(task.metadata.name for task in readable(CollabTask, items) if not has_ended(task))
+    if busy:
+        some = ", ".join(busy[:5]) + (", ..." if len(busy) > 5 else "")
+        raise CommandError(
+            f"{len(busy)} tasks of team {name} have not ended: {some}", "Wait for them, or delete them first."
+        )
+    made = [*team_objects.contents(name, {}), *team_objects.members(name, ())]
+    await asyncio.gather(*(_delete(cluster, each) for each, _ in made))
+    gone: Object = {"labels": {names.TEAM_LABEL: None}, "annotations": dict.fromkeys(team_objects.SETTINGS)}
+    await client.merge(path, {"metadata": gone})
+
+
+async def _delete(cluster: Cluster, path: str) -> None:
+    try:
+        await cluster.client.delete(path)
+    except KubeError as error:
+        if error.status != 404:
+            raise
+
+
 async def _metadata(cluster: Cluster, path: str) -> Object:
     try:
         found: Object = (await cluster.client.get(path))["metadata"]

@@ -46,7 +46,8 @@ class SkillsType(click.ParamType[str]):
 def add(
     where: Where, name: str, gpu_quota: int | None, cpu_quota: int | None, skills: str | None, people: tuple[str, ...]
 ) -> None:
-    """Make namespace NAME a team: quota, accounts, the operator's rights there and the broker's address.
+    """Make namespace NAME a team: quota, accounts, the operator's rights there, the broker's address, Pod Security
+    level restricted, and a NetworkPolicy by which trainers reach the broker alone.
 
     Needs the rights of an admin of the cluster. Doing it again changes only what is given; other settings stay.
     Members are taken out again with kubectl edit rolebinding collabspace-members -n NAME.
@@ -58,6 +59,19 @@ def add(
     from collabspace.cli import team_setup
 
     team_setup.add(where, name, settings, people)
+
+
+@teams.command()
+@click.argument("name", type=NameType())
+@cluster_options(namespace=False)
+def remove(where: Where, name: str) -> None:
+    """Make team NAME an ordinary namespace again: what `add` made is taken away.
+
+    Datasets, tasks, results and the Pod Security level stay. Refused while a task has not ended.
+    """
+    from collabspace.cli import team_setup
+
+    team_setup.remove(where, name)
 
 
 @teams.command("list")

@@ -271,6 +271,7 @@ def test_a_tenant_edits_neither_the_status_of_a_task_nor_our_labels(team: Team) 
         (("delete", "serviceaccount", names.TRAINER_ACCOUNT), "serviceaccounts"),
         (("annotate", "serviceaccount", names.READER_ACCOUNT, "note=mine"), "serviceaccounts"),
         (("delete", "rolebinding", names.OPERATOR_TEAM_ROLE), "rolebindings"),
+        (("delete", "networkpolicy", names.TRAINER_NETWORK_POLICY), "networkpolicies"),
     ],
 )
 def test_what_makes_a_namespace_a_team_is_the_admins(team: Team, words: tuple[str, ...], said: str) -> None:

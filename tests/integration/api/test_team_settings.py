@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from guards_harness import Caller, Team
+from guards_harness import Caller, Team, job_body, pod_body
 
 from collabspace.api import names
 from collabspace.cli import team_objects
@@ -97,6 +97,17 @@ def test_a_wrong_setting_is_refused_at_once_even_to_an_admin(
 def test_namespaces_of_the_cluster_cannot_be_teams(team: Team, name: str) -> None:
     said = team.admin.refused("label", "namespace", name, f"{names.TEAM_LABEL}=true")
     assert f"namespace {name} belongs to the cluster" in said
+
+
+def test_a_job_of_the_operator_is_fit_for_the_strictest_pod_security_and_others_are_told(team: Team) -> None:
+    """Pods that the Job controller makes of it are let in: see `trainer`, in the same kind of namespace."""
+    words = ("create", "--dry-run=server", "--warnings-as-errors", "-f", "-")
+    team.operator.did(*words, given=team.job(attempt=5))
+    loose = job_body("own", pod_body("x"))
+    del loose["spec"]["template"]["spec"]["securityContext"]
+    assert "warning" in team.ann.refused(*words, given=loose)
+    loose["kind"], loose["apiVersion"], loose["spec"] = "Pod", "v1", loose["spec"]["template"]["spec"]
+    assert 'violates PodSecurity "restricted:latest"' in team.ann.refused(*words, given=loose)
 
 
 def test_a_team_goes_away_with_all_that_is_in_it(cluster: LocalCluster) -> None:

@@ -9,6 +9,7 @@ from cli_harness import Person, dataset_body, fresh, make_task, set_state
 
 from collabspace.api import names
 from collabspace.api.dataset import SharedDataset
+from collabspace.cli import team_objects
 from collabspace.cli.cluster import path_of
 from collabspace.kube.client import KubeClient, KubeError
 from collabspace.local.cluster import LocalCluster
@@ -17,11 +18,13 @@ from collabspace.local.cluster import LocalCluster
 async def everything(admin: KubeClient, team: str) -> dict[str, object]:
     """What `teams add` makes, with its versions: equal twice means that nothing was written."""
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{team}/rolebindings"
+    network = f"/apis/networking.k8s.io/v1/namespaces/{team}/networkpolicies"
     paths = {
         "namespace": f"/api/v1/namespaces/{team}",
         **{account: f"/api/v1/namespaces/{team}/serviceaccounts/{account}" for account in
            (names.TRAINER_ACCOUNT, names.PUBLISHER_ACCOUNT, names.READER_ACCOUNT)},
         "binding": f"{rbac}/{names.OPERATOR_TEAM_ROLE}",
+        "network": f"{network}/{names.TRAINER_NETWORK_POLICY}",
         "broker": f"/api/v1/namespaces/{team}/configmaps/{names.BROKER_CONFIG_MAP}",
     }  # fmt: skip
     found = {key: await admin.get(path) for key, path in paths.items()}
@@ -38,7 +41,9 @@ async def test_a_team_has_all_it_needs_and_adding_it_again_changes_nothing(
     first = await everything(admin, name)
     metadata = first["namespace"]["metadata"]  # type: ignore[index]
     assert metadata["labels"][names.TEAM_LABEL] == "true"
-    assert metadata["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert [metadata["labels"][f"pod-security.kubernetes.io/{mode}"] for mode in ("enforce", "audit", "warn")] == [
+        "restricted"
+    ] * 3
     annotations = {names.GPU_QUOTA: "2", names.CPU_QUOTA: "8", names.SKILLS: "nlp,tabular"}
     assert metadata["annotations"].items() >= annotations.items()
     source = await admin.get(f"/api/v1/namespaces/{names.SYSTEM_NAMESPACE}/configmaps/{names.BROKER_CONFIG_MAP}")
@@ -58,10 +63,32 @@ async def test_a_setting_that_is_not_named_stays(team, chief: Person, admin: Kub
 async def test_a_namespace_that_is_there_already_keeps_its_labels(
     namespace: str, chief: Person, admin: KubeClient
 ) -> None:
-    await admin.merge(f"/api/v1/namespaces/{namespace}", {"metadata": {"labels": {"cost-centre": "7"}}})
+    level, version = "pod-security.kubernetes.io/enforce", "pod-security.kubernetes.io/enforce-version"
+    known = {"cost-centre": "7", level: "baseline", version: "v1.30"}
+    await admin.merge(f"/api/v1/namespaces/{namespace}", {"metadata": {"labels": known}})
     await chief.did("teams", "add", namespace)
     labels = (await admin.get(f"/api/v1/namespaces/{namespace}"))["metadata"]["labels"]
     assert (labels["cost-centre"], labels[names.TEAM_LABEL]) == ("7", "true")
+    assert (labels[level], labels[version]) == ("restricted", "v1.30"), "never looser than it was"
+
+
+async def test_a_team_that_is_removed_leaves_nothing_of_what_was_added(team, chief: Person, admin: KubeClient) -> None:
+    name = await team("lab", "--gpu-quota", "1", "--member", "ann")
+    made = [*team_objects.contents(name, {}), *team_objects.members(name, ())]
+    await make_task(admin, name, "runs")
+    busy = await chief.collab("teams", "remove", name)
+    assert busy.stderr.startswith(f"error: 1 tasks of team {name} have not ended: runs.")
+    assert all([await admin.get(path) for path, _ in made])
+    await set_state(admin, name, "runs", "Completed", Admitted="True", Succeeded="True")
+    assert (await chief.did("teams", "remove", name)).stdout.startswith(f"namespace/{name} is no team any more")
+    for path, _ in made:
+        with pytest.raises(KubeError) as missing:
+            await admin.get(path)
+        assert missing.value.status == 404, path
+    metadata = (await admin.get(f"/api/v1/namespaces/{name}"))["metadata"]
+    assert names.TEAM_LABEL not in metadata["labels"] and not metadata.get("annotations")
+    assert metadata["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert (await chief.collab("teams", "remove", name)).stderr.startswith(f"error: namespace {name} is no team")
 
 
 async def test_the_operators_account_may_make_jobs_there_and_nowhere_else(
