@@ -42,6 +42,8 @@ UNBELIEVED_TRIES = 7
 # The broker's own words for it are the same for everything that it refuses.
 UNBELIEVED_WORDS = "it does not believe that this is the operator; an admin looks into both logs and their settings"
 TOKEN_SECONDS = 600
+# With their jitter never more than half a minute.
+TRUST_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 23.0)
 MAX_FEED_BYTES = 256 << 20
 MAX_SOURCES = 64
 MAX_UNSENT = 10_000
@@ -103,13 +105,28 @@ class Broker:
 
     async def run(self) -> None:
         """Reads the feed and sends usage, for ever."""
-        secure = self._url.startswith("https:")
-        trust = ssl.create_default_context(cafile=self._ca_file) if secure else False
-        connector = aiohttp.TCPConnector(ssl=trust)
+        connector = aiohttp.TCPConnector(ssl=await self._trust() if self._url.startswith("https:") else False)
         async with aiohttp.ClientSession(connector=connector) as session, asyncio.TaskGroup() as group:
             self._session = session
             group.create_task(self._read(session))
             group.create_task(self._send(session))
+
+    async def _trust(self) -> ssl.SSLContext:
+        """By what the broker is known, once it is there: a file may come late, as the broker itself may."""
+        pauses = Backoff(TRUST_PAUSES)
+        while True:
+            try:
+                return await asyncio.to_thread(ssl.create_default_context, cafile=self._ca_file)
+            except OSError as error:  # an SSLError is one
+                pause = pauses.next()
+                log.warning(
+                    "COLLABSPACE_BROKER_CA_FILE: %s holds no certificates in PEM form (%s), so the broker cannot be "
+                    "known; put them there; looking again in %.0f s",
+                    self._ca_file,
+                    error.strerror or type(error).__name__,
+                    pause,
+                )
+                await asyncio.sleep(pause)
 
     def spend(self, meta: ObjectMeta, spent: Spent) -> None:
         """The usage of a task's ended attempt goes to the ledger as soon as the broker takes it; twice is harmless."""

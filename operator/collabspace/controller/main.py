@@ -31,7 +31,6 @@ from collabspace.controller.teams import Teams
 from collabspace.controller.watches import Watches, patiently
 from collabspace.controller.world import World
 from collabspace.controller.writing import Statuses
-from collabspace.core.job import JobSettings
 from collabspace.kube import config, logs
 from collabspace.kube.client import KubeClient
 from collabspace.kube.lease import Identity, Lease
@@ -52,15 +51,21 @@ def main() -> None:
     try:
         settings = load()
         access = config.load(settings.kubeconfig)
+        code = asyncio.run(serve(settings, access))
     except (SettingsError, config.NoClusterError) as error:
-        sys.exit(f"collabspace-operator: {error}")
-    sys.exit(asyncio.run(serve(settings, access)))
+        sys.stderr.write(f"collabspace-operator: {' '.join(str(error).split())}\n")
+        code = 2
+    sys.exit(code)
 
 
 async def serve(settings: OperatorSettings, access: config.Access) -> int:
-    """The whole life of the operator; the exit code."""
+    """The whole life of the operator; the exit code. Raises SettingsError when nothing can listen for probes."""
     health = Health()
-    probes, watchdog = Probes(settings.metrics_host, settings.metrics_port, health), Watchdog(health)
+    try:
+        probes = Probes(settings.metrics_host, settings.metrics_port, health)
+    except OSError as error:
+        raise SettingsError(f"COLLABSPACE_METRICS_PORT: nothing can listen there ({error.strerror})") from error
+    watchdog = Watchdog(health)
     probes.start()
     watchdog.start()
     metrics.prepare()
@@ -145,7 +150,7 @@ class Operator:
             broker=broker,
             events=EventPoster(writer),
             catalogue=catalogue(),
-            settings=JobSettings(settings.trainer_image, settings.broker_url),
+            settings=settings.jobs(),
         )
 
     async def run(self) -> int:

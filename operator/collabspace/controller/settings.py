@@ -2,16 +2,32 @@
 
 from pathlib import Path
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.alias_generators import to_camel
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from collabspace.api import names
+from collabspace.core.job import JobSettings, Placement
 
 PREFIX = "COLLABSPACE_"
 
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the message is one line that names the variable."""
+
+
+class PodPlacement(BaseModel):
+    """Where trainer pods run, in the words of a pod's spec."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
+
+    node_selector: dict[str, str] = {}
+    tolerations: tuple[dict[str, str | int], ...] = ()
+    runtime_class_name: str = ""
+    priority_class_name: str = ""
+
+    def placement(self) -> Placement:
+        return Placement(self.node_selector, self.tolerations, self.runtime_class_name, self.priority_class_name)
 
 
 class OperatorSettings(BaseSettings):
@@ -25,6 +41,9 @@ class OperatorSettings(BaseSettings):
     metrics_host: str = Field(default="127.0.0.1", min_length=1)
     metrics_port: int = Field(default=8080, ge=0, le=65535, description="0: any free port.")
     trainer_image: str = Field(default=names.TRAINER_IMAGE, min_length=1, max_length=512)
+    trainer_pull_secrets: tuple[str, ...] = Field(default=(), description="Names, as JSON; in each team's namespace.")
+    trainer_with_gpu: PodPlacement = Field(default=PodPlacement(), description="Of tasks that ask for GPUs, as JSON.")
+    trainer_without_gpu: PodPlacement = Field(default=PodPlacement(), description="Of the others, as JSON.")
     instance: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9]([-.a-z0-9]{0,61}[a-z0-9])?$",
@@ -33,6 +52,11 @@ class OperatorSettings(BaseSettings):
     )
     workers: int = Field(default=16, ge=1, le=256)
 
+    def jobs(self) -> JobSettings:
+        """What trainer pods are made of."""
+        gpu, other = self.trainer_with_gpu.placement(), self.trainer_without_gpu.placement()
+        return JobSettings(self.trainer_image, self.broker_url, self.trainer_pull_secrets, gpu, other)
+
     @field_validator("broker_url")
     @classmethod
     def _is_url(cls, value: str) -> str:
@@ -40,7 +64,7 @@ class OperatorSettings(BaseSettings):
             raise ValueError("is no URL; write for example https://broker.collabspace-system:8443")
         return value.rstrip("/")
 
-    @field_validator("broker_ca_file", "kubeconfig")
+    @field_validator("kubeconfig")
     @classmethod
     def _is_file(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_file():

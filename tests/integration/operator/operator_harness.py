@@ -294,6 +294,14 @@ class FakeNode(threading.Thread):
         return {"renewTime": clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "leaseDurationSeconds": 40}
 
 
+def wait_until(good: Callable[[], bool], operator: OperatorProcess) -> None:
+    """Blocks until it holds, which the operator brings about."""
+    deadline = time.monotonic() + 60
+    while not good():
+        assert time.monotonic() < deadline, operator.log.read_text()[-4000:]
+        threading.Event().wait(0.05)
+
+
 async def until(
     client: KubeClient, path: str, name: str, good: Callable[[Object], bool], seconds: float = WAIT_SECONDS
 ) -> Object:

@@ -4,14 +4,12 @@ import asyncio
 import json
 import os
 import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from api_proxy import ApiProxy
-from operator_harness import GROUPS, IDENTITY, FakeBroker, FakeNode, OperatorProcess, Teams, until
+from operator_harness import GROUPS, IDENTITY, FakeBroker, FakeNode, OperatorProcess, Teams, until, wait_until
 from replica_harness import Replica
 from selection_harness import SELECTIONS, Selections
 
@@ -150,10 +148,3 @@ class Told:
         await asyncio.to_thread(
             wait_until, lambda: words in self._operator.log.read_text()[self._start :], self._operator
         )
-
-
-def wait_until(good: Callable[[], bool], operator: OperatorProcess) -> None:
-    deadline = time.monotonic() + 60
-    while not good():
-        assert time.monotonic() < deadline, operator.log.read_text()[-4000:]
-        threading.Event().wait(0.05)

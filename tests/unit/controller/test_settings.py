@@ -25,7 +25,7 @@ def test_defaults_are_safe() -> None:
     [
         ("BROKER_URL", None, "COLLABSPACE_BROKER_URL: is not set"),
         ("BROKER_URL", "broker:8443", "COLLABSPACE_BROKER_URL: is no URL"),
-        ("BROKER_CA_FILE", "/nowhere.pem", "COLLABSPACE_BROKER_CA_FILE: names no file: /nowhere.pem"),
+        ("KUBECONFIG", "/nowhere", "COLLABSPACE_KUBECONFIG: names no file: /nowhere"),
         ("METRICS_PORT", "http", "COLLABSPACE_METRICS_PORT: "),
         ("METRICS_PORT", "70000", "COLLABSPACE_METRICS_PORT: "),
         ("WORKERS", "0", "COLLABSPACE_WORKERS: "),
