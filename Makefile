@@ -7,11 +7,12 @@ BIN := $(VENV)/bin
 DATA ?=
 BASE ?=
 BUILD ?= docker
+VALUES ?=
 VARIANT ?= cuda
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: lock images help setup binaries radosgw prometheus demo down test test-s3 compute-lane broker-lane cluster-lane check-rights lint types layers generate check-generated unit integration trainer e2e bench clean
+.PHONY: kind-up kind-demo kind-down manifests test-cluster lock images help setup binaries radosgw prometheus demo down test test-s3 compute-lane broker-lane cluster-lane check-rights lint types layers generate check-generated unit integration trainer e2e bench clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +62,9 @@ cluster-lane:
 check-rights: setup ## Compare what the tests that ran asked of the API server with the rights that are given
 	@$(BIN)/python tests/check_rights.py
 
+test-cluster: setup ## The chart on a real node (kubelet, containerd, policies), where its scripts are beside the project
+	$(BIN)/pytest tests/cluster
+
 test-s3: binaries radosgw ## Stores and access with every broker on a real S3 server: as gateway, then with links
 	COLLABSPACE_TEST_STORE=s3 $(BIN)/pytest $(addprefix tests/integration/,broker store)
 	COLLABSPACE_TEST_STORE=s3-redirect $(BIN)/pytest tests/integration/broker
@@ -102,6 +106,21 @@ lock: setup ## Write the images' requirements anew from constraints.txt, with ha
 images: ## Build both images (PYTHON_IMAGE=base, VARIANT=cpu for trainers without GPU, BUILD=docker or podman)
 	$(BUILD) build -f operator/Dockerfile -t collabspace/operator:$(VERSION) $(if $(PYTHON_IMAGE),--build-arg BASE=$(PYTHON_IMAGE)) .
 	$(BUILD) build -f trainer_image/Dockerfile -t collabspace/trainer:$(VERSION) --build-arg VARIANT=$(VARIANT) $(if $(PYTHON_IMAGE),--build-arg BASE=$(PYTHON_IMAGE)) .
+
+manifests: setup ## The chart as build/manifests.yaml, for kubectl without helm (VALUES=file, as for helm -f)
+	@test -n '$(VALUES)' || { echo "VALUES is empty; name a file of values, as in docs/install.md"; exit 1; }
+	@$(BIN)/python -m collabspace.chart.manifests charts/collabspace '$(VALUES)' build/manifests.yaml
+
+kind-up: ## Cluster in Docker containers with chart, Prometheus and Grafana (docker, kind, kubectl, helm on the PATH)
+	@examples/kind/kind.sh check
+	@$(MAKE) --no-print-directory images BUILD=docker VARIANT=cpu
+	@examples/kind/kind.sh up $(VERSION)
+
+kind-demo: kind-up setup ## The demo on that cluster
+	@$(BIN)/python examples/hospitals/demo.py --kubeconfig build/kind/kubeconfig
+
+kind-down: ## Remove that cluster
+	@examples/kind/kind.sh down
 
 unit: setup ## The fast tests
 	$(BIN)/pytest tests/unit tests/contract

@@ -1,6 +1,6 @@
 """Removes what operator and broker never open from an environment: run once while the image is built.
 
-    python slim.py /opt/collabspace
+    python slim.py /opt/packages
 
 The largest are pyarrow's other file systems and servers, the service models of boto3 but for S3 and its credentials,
 and in `kubernetes` the second, asynchronous client and the classes of every kind: its configuration alone is used.

@@ -22,6 +22,13 @@ CASES: dict[str, dict[str, Any]] = {
         "trainer": {
             "image": {"repository": "registry.example/trainer", "tag": "cuda"},
             "allowedImages": ["registry.example/trainer:before"],
+            "imagePullSecrets": ["registry"],
+            "withGpu": {
+                "nodeSelector": {"nvidia.com/gpu.product": "H100"},
+                "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+                "runtimeClassName": "nvidia",
+                "priorityClassName": "training",
+            },
         },
         "operator": {"replicas": 2, "priorityClassName": "system-cluster-critical"},
         "broker": {

@@ -1,6 +1,6 @@
 """Removes CUDA from an environment that will train on CPUs alone: run once while the image is built.
 
-    python slim.py /opt/collabspace/lib/python3.11/site-packages
+    python slim.py /opt/packages/lib/python3.11/site-packages
 
 PyPI's wheel of PyTorch for Linux links the CUDA libraries, so that those its loader opens must stay; what stays closed
 when PyTorch is imported (Triton's compiler, the engines of cuDNN, headers) goes.

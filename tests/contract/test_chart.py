@@ -12,6 +12,7 @@ from helm_python import HelmError, lint
 
 from chart_cases import CASES, CHART, FOREIGN, NAMESPACE, PEM, ROOT, case, render
 from collabspace.chart import main as generated
+from collabspace.chart import manifests
 from collabspace.chart.values import Values
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -100,6 +101,7 @@ def test_what_is_rendered_is_what_was_agreed_on(name: str) -> None:
         ({"persistence": {"size": "100 GB"}}, "/persistence/size"),
         ({"image": {"digest": "latest"}}, "/image/digest"),
         ({"trainer": {"allowedImages": ["it's"]}}, "/trainer/allowedImages/0"),
+        ({"trainer": {"withGpu": {"nodeSelecter": {}}}}, "nodeSelecter"),
         ({"tls": {"mode": "Off"}}, "'SelfSigned', 'CertManager', 'Secret'"),
         ({"networkPolicies": {"apiServerPorts": [0]}}, "/networkPolicies/apiServerPorts/0"),
         ({"monitoring": {"rules": {"runbookBaseUrl": "a: b"}}}, "/monitoring/rules/runbookBaseUrl"),
@@ -172,3 +174,26 @@ def test_the_guards_allow_the_images_that_trainers_run() -> None:
     operator = next(each for each in pods(objects) if each["containers"][0]["name"] == "operator")
     told = {each["name"]: each.get("value") for each in operator["containers"][0]["env"]}
     assert told["COLLABSPACE_TRAINER_IMAGE"] == "registry.example/trainer:cuda"
+
+
+def test_manifests_without_helm_are_the_objects_of_a_release_with_their_namespace() -> None:
+    objects = list(yaml.safe_load_all(manifests.render(CHART, CASES["production"])))
+    assert len(objects) == len(case("production"))
+    for each in objects:
+        assert (each["kind"] in manifests.CLUSTER_WIDE) == ("namespace" not in each["metadata"])
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "tls.mode is SelfSigned, which needs helm"),
+        ({"tls": 1}, "at '/tls'"),
+        ({"brokr": {}}, "brokr"),
+        (["tls"], "the values are no mapping"),
+    ],
+)
+def test_manifests_that_cannot_be_kept_or_are_wrong_are_refused_in_one_line(values: Any, words: str) -> None:
+    with pytest.raises(manifests.ManifestsError) as refused:
+        manifests.render(CHART, values)
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)

@@ -43,10 +43,22 @@ class TrainerImage(ImageName):
     repository: str = Field(default="collabspace/trainer", min_length=1, max_length=400)
 
 
+class Placement(Part):
+    """Where trainer pods of one kind run."""
+
+    node_selector: Labels = {}
+    tolerations: list[Object] = []
+    runtime_class_name: Name = ""
+    priority_class_name: Name = ""
+
+
 class Trainer(Part):
-    """What trainer pods run."""
+    """What trainer pods run, and where."""
 
     image: TrainerImage = TrainerImage()
+    image_pull_secrets: list[Name] = Field(default=[], description="Names of Secrets in each team's namespace.")
+    with_gpu: Placement = Field(default=Placement(), description="Pods of tasks that ask for GPUs.")
+    without_gpu: Placement = Field(default=Placement(), description="Pods of the others.")
     allowed_images: list[Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^'\s]+$")]] = Field(
         default=[], description="Further images that trainer pods may run, written as the operator writes them."
     )

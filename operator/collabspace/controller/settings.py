@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pydantic_settings
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -77,6 +78,9 @@ def load() -> OperatorSettings:
     try:
         # The required fields come from the environment.
         return OperatorSettings()  # type: ignore[call-arg, unused-ignore]
+    except pydantic_settings.SettingsError as error:  # not JSON where JSON is meant
+        field = str(error).partition('field "')[2].partition('"')[0]
+        raise SettingsError(f"{PREFIX}{field.upper()}: is not JSON") from None
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         variable = PREFIX + str(first["loc"][0]).upper()

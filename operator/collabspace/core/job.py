@@ -34,6 +34,7 @@ TOKEN_SECONDS = 600
 GRACE_SECONDS = 60
 # How long a pod outlives the silence of its node.
 NODE_SECONDS = 30
+AWAY = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 # Why a Job may be suspended; an annotation that says anything else is nobody's.
 STOPS = frozenset(
     {Reason.SUSPENDED, Reason.DEADLINE_EXCEEDED, Reason.ACCESS_REVOKED, Reason.NO_PROGRESS, Reason.BUDGET_SPENT}
@@ -43,11 +44,24 @@ COMMAND = ["collabspace-trainer", "train"]
 
 
 @dataclass(frozen=True, slots=True)
+class Placement:
+    """Where pods of one kind run, in the fields of a pod's spec; empty: as the cluster has it."""
+
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+    runtime_class_name: str = ""
+    priority_class_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class JobSettings:
-    """What the admin decides about trainer pods."""
+    """What the admin decides about trainer pods: with and without GPUs they may run on other nodes."""
 
     image: str
     broker_url: str
+    pull_secrets: tuple[str, ...] = ()
+    with_gpu: Placement = Placement()
+    without_gpu: Placement = Placement()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,16 +158,23 @@ def build(run: RunDocument, resources: Resources, settings: JobSettings) -> dict
 
 
 def _pod(run: RunDocument, resources: Resources, settings: JobSettings) -> dict[str, Any]:
-    return {
+    placement = settings.with_gpu if run.execution.gpus else settings.without_gpu
+    placed = {
+        "nodeSelector": dict(placement.node_selector),
+        "runtimeClassName": placement.runtime_class_name,
+        "priorityClassName": placement.priority_class_name,
+        "imagePullSecrets": [{"name": name} for name in settings.pull_secrets],
+    }
+    return {key: value for key, value in placed.items() if value} | {
         "restartPolicy": "Never",
         "serviceAccountName": names.TRAINER_ACCOUNT,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "tolerations": [
-            {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_SECONDS}
-            for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-        ],
+            {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_SECONDS} for key in AWAY
+        ]
+        + [dict(each) for each in placement.tolerations],
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [_container(run, resources, settings)],
         "volumes": [

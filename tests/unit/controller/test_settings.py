@@ -1,10 +1,12 @@
 """A wrong setting ends the process with one line that names it."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from collabspace.controller.settings import SettingsError, load
+from collabspace.core.job import Placement
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +31,8 @@ def test_defaults_are_safe() -> None:
         ("METRICS_PORT", "http", "COLLABSPACE_METRICS_PORT: "),
         ("METRICS_PORT", "70000", "COLLABSPACE_METRICS_PORT: "),
         ("WORKERS", "0", "COLLABSPACE_WORKERS: "),
+        ("TRAINER_WITH_GPU", "H100", "COLLABSPACE_TRAINER_WITH_GPU: is not JSON"),
+        ("TRAINER_WITH_GPU", '{"nodeSelecter": {}}', "COLLABSPACE_TRAINER_WITH_GPU: "),
     ],
 )
 def test_a_wrong_setting_is_named(
@@ -55,3 +59,12 @@ def test_an_instance_of_another_form_is_refused(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("COLLABSPACE_INSTANCE", name)
     with pytest.raises(SettingsError, match=r"^COLLABSPACE_INSTANCE: "):
         load()
+
+
+def test_trainers_with_gpus_run_where_the_admin_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"nodeSelector": {"gpu": "H100"}, "tolerations": [{"key": "gpu", "operator": "Exists"}]}
+    monkeypatch.setenv("COLLABSPACE_TRAINER_WITH_GPU", json.dumps(there | {"runtimeClassName": "nvidia"}))
+    monkeypatch.setenv("COLLABSPACE_TRAINER_PULL_SECRETS", '["registry"]')
+    jobs = load().jobs()
+    assert jobs.with_gpu == Placement({"gpu": "H100"}, ({"key": "gpu", "operator": "Exists"},), "nvidia")
+    assert (jobs.without_gpu, jobs.pull_secrets) == (Placement(), ("registry",))

@@ -1,6 +1,7 @@
 """The Job: its whole shape, and that it is read back as it was meant."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import kubernetes_validate
@@ -10,6 +11,7 @@ from core_facts import NOW, OWN, SETTINGS, digest, job_body, job_facts, referenc
 from collabspace.api import names
 from collabspace.api.conditions import Reason
 from collabspace.api.run import RUN_VARIABLE, RunDocument
+from collabspace.api.task import Resources
 from collabspace.core import job
 from collabspace.core.admission import ADMITTED
 from collabspace.core.plan import Stop
@@ -52,6 +54,23 @@ def test_one_pod_is_started_once_and_owned_by_the_task() -> None:
     assert (spec["backoffLimit"], spec["completions"], spec["podReplacementPolicy"]) == (0, 1, "Failed")
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
     assert "podFailurePolicy" not in spec
+
+
+def test_a_pod_with_gpus_runs_where_the_admin_says_and_others_where_they_may() -> None:
+    special = job.Placement({"gpu": "H100"}, ({"key": "gpu", "operator": "Exists"},), "nvidia", "training")
+    settings = replace(SETTINGS, with_gpu=special, pull_secrets=("registry",))
+    run = document(job_body())
+    for gpus, placed in ((1, True), (0, False)):
+        asked = run.model_copy(update={"execution": run.execution.model_copy(update={"gpus": gpus})})
+        body = job.build(asked, Resources(cpu="1", memory="1Gi", gpu=gpus), settings)
+        kubernetes_validate.validate(body, "1.36", strict=True)
+        pod = body["spec"]["template"]["spec"]
+        assert pod["imagePullSecrets"] == [{"name": "registry"}]
+        assert (pod.get("nodeSelector"), pod.get("runtimeClassName"), pod.get("priorityClassName")) == (
+            ({"gpu": "H100"}, "nvidia", "training") if placed else (None, None, None)
+        )
+        assert ({"key": "gpu", "operator": "Exists"} in pod["tolerations"]) == placed
+        assert len(pod["tolerations"]) == 2 + placed
 
 
 def test_the_pod_has_no_rights_no_secret_and_only_a_short_token_for_the_broker() -> None:

@@ -1,0 +1,182 @@
+"""The whole product on a real node by `helm install` alone: the demo in containers, behind enforced policies, through
+upgrade, rollback and uninstall. The tests are one story in the order in which they stand."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import lab_node
+import pytest
+from lab_install import NAMESPACE, VALUES, helm
+
+from collabspace.api import names
+from collabspace.cli import broker
+from collabspace.cli.options import Where
+
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.usefixtures("installed")]
+
+DEMO = lab_node.ROOT / "examples" / "hospitals" / "demo.py"
+TEAMS = ("hospital-a", "hospital-b", "research-lab", "outsider")
+LONG = "long-one"
+MEGABYTE = 1_000_000
+HEARD_SECONDS = 180.0
+OURS = "shareddatasets,collabtasks,modelselections"
+KINDS = "pods,jobs,configmaps,secrets,serviceaccounts,networkpolicies,persistentvolumeclaims,shareddatasets,collabtasks"
+REACH = """
+import json, socket, sys
+def reach(host, port):
+    try:
+        socket.create_connection((host, port), timeout=3).close()
+        return "reached"
+    except OSError as error:
+        return type(error).__name__
+print(json.dumps({f"{host}:{port}": reach(host, port) for host, port in json.loads(sys.argv[1])}))
+"""
+
+
+@pytest.fixture(scope="module")
+def demo() -> subprocess.CompletedProcess[str]:
+    """The demo of the README, on this cluster, played once."""
+    command = [sys.executable, str(DEMO), "--kubeconfig", str(lab_node.kubeconfig()), "--cpu", "700m"]
+    return subprocess.run(
+        command,
+        env=lab_node.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=1800,
+    )
+
+
+@pytest.fixture(scope="module")
+def long_task(demo: subprocess.CompletedProcess[str]) -> str:
+    """A task that trains for longer than all that follows; its pod's name."""
+    small = ("--set", "epochs=200", "--set", "hiddenSize=64", "--set", "vocabularySize=400")
+    asked = ("--dataset", "a=hospital-a/notes", "--gpus", "1", "--cpu", "500m", "--memory", "4Gi", "-n", "research-lab")
+    method = ("--task", "TokenClassification", "--method", "FullFineTuning", "--random-init")
+    collab("submit", LONG, *method, *small, *asked)
+    lab_node.run("kubectl", "wait", "--for=condition=Running", f"ctask/{LONG}", "-n", "research-lab", "--timeout=120s")
+    (pod,) = items("pods", "-n", "research-lab", "-l", f"collabspace.io/task={LONG}")
+    return str(pod["metadata"]["name"])
+
+
+def collab(*arguments: str) -> str:
+    return lab_node.run(str(Path(sys.executable).parent / "kubectl-collab"), *arguments)
+
+
+def items(*what: str) -> list[dict[str, Any]]:
+    return json.loads(lab_node.run("kubectl", "get", *what, "-o", "json"))["items"]
+
+
+def test_the_whole_demo_runs_through_the_chart(demo: subprocess.CompletedProcess[str]) -> None:
+    assert demo.returncode == 0, demo.stdout[-6000:]
+    assert "✗" not in demo.stdout
+
+
+def test_every_namespace_keeps_to_restricted_pod_security(demo: subprocess.CompletedProcess[str]) -> None:
+    for name in (NAMESPACE, *TEAMS):
+        namespace = json.loads(lab_node.run("kubectl", "get", "namespace", name, "-o", "json"))
+        assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted", name
+    refused = [event for event in items("events", "-A") if "violates PodSecurity" in event.get("message", "")]
+    assert not refused, refused
+
+
+def test_nothing_of_the_platform_started_twice(demo: subprocess.CompletedProcess[str]) -> None:
+    states = [state for pod in items("pods", "-n", NAMESPACE) for state in pod["status"]["containerStatuses"]]
+    assert len(states) == 2
+    assert [state["restartCount"] for state in states] == [0, 0]
+
+
+def test_the_operator_image_is_small_and_has_no_torch() -> None:
+    inside = ("kubectl", "exec", "-n", NAMESPACE, "deployment/collabspace-operator", "--")
+    size = int(lab_node.run(*inside, "du", "-s", "--block-size=1", "/opt").split()[0])
+    assert size < 250 * MEGABYTE, f"{size / MEGABYTE:.0f} MB beyond the base"
+    assert "No module named 'torch'" in lab_node.run(*inside, "python", "-c", "import torch", fails=True)
+
+
+def test_a_trainer_reaches_the_broker_and_nothing_else(long_task: str) -> None:
+    pods = items("pods", "-n", NAMESPACE)
+    data, operator = (
+        next(pod for pod in pods if pod["metadata"]["name"].startswith(f"collabspace-{name}-"))
+        for name in ("broker", "operator")
+    )
+    (dns,) = items("pods", "-n", "kube-system")
+    wanted = {(f"collabspace-broker.{NAMESPACE}.svc", 8443)}
+    closed = {
+        (data["status"]["podIP"], 8081),
+        (operator["status"]["podIP"], 8080),
+        (dns["status"]["podIP"], 8080),
+        ("kubernetes.default.svc", 443),
+        (lab_node.ADDRESS, 6443),
+        (lab_node.ADDRESS, 10250),
+    }
+    found = reach_from(long_task, [*wanted, *closed])
+    reached = {name for name, answer in found.items() if answer == "reached"}
+    assert reached == {f"{host}:{port}" for host, port in wanted}
+    # The same doors from a place without policies: they are there.
+    numbered = [each for each in closed if each[0][0] == "1"]
+    doors = json.loads(lab_node.run(sys.executable, "-c", REACH, json.dumps(numbered)))
+    assert doors[f"{lab_node.ADDRESS}:6443"] == "reached", doors
+
+
+def reach_from(pod: str, targets: list[tuple[str, int]]) -> dict[str, str]:
+    """Asks from inside the pod, as its own user, with the image's own Python."""
+    command = ("kubectl", "exec", pod, "-n", "research-lab", "--", "python", "-c", REACH, json.dumps(targets))
+    return json.loads(lab_node.run(*command))
+
+
+def test_upgrade_and_rollback_restart_no_trainer_and_keep_the_authority(long_task: str) -> None:
+    before, authority, percent = facts(long_task), lab_node.run(*secret()), progress()
+    lab_node.run(*helm("upgrade", "--set", "operator.workers=8", "--set", "broker.requestsPerSecond=99"), stdin=VALUES)
+    rolled = {pod["metadata"]["uid"] for pod in items("pods", "-n", NAMESPACE)}
+    lab_node.run("helm", "rollback", "collabspace", "-n", NAMESPACE, "--wait", "--timeout", "4m")
+    assert rolled.isdisjoint(pod["metadata"]["uid"] for pod in items("pods", "-n", NAMESPACE))
+    assert facts(long_task) == before
+    assert lab_node.run(*secret()) == authority
+    deadline = time.monotonic() + HEARD_SECONDS
+    while progress() <= percent:  # the trainer goes on, and the broker that came back hears of it
+        assert time.monotonic() < deadline, f"still at {percent} %"
+        time.sleep(1)  # noqa: TID251 a pace
+
+
+def facts(pod: str) -> tuple[str, str, int]:
+    """Who runs there: another uid, or a start more, would be another trainer."""
+    found = json.loads(lab_node.run("kubectl", "get", "pod", pod, "-n", "research-lab", "-o", "json"))
+    (container,) = found["status"]["containerStatuses"]
+    return found["metadata"]["uid"], container["containerID"], container["restartCount"]
+
+
+def secret() -> tuple[str, ...]:
+    return ("kubectl", "get", "secret", "collabspace-broker-tls", "-n", NAMESPACE, "-o", "jsonpath={.data.ca\\.crt}")
+
+
+def progress() -> int:
+    """Per cent, as the broker knows it from the trainer."""
+    where = Where(namespace="research-lab", kubeconfig=lab_node.kubeconfig())
+    with broker.connect(where, names.READER_ACCOUNT) as client:
+        found = client.progress("research-lab", LONG).progress
+    return found.percent if found else 0
+
+
+def test_uninstall_leaves_nothing_terminating_and_loses_nothing(long_task: str) -> None:
+    lab_node.run("kubectl", "delete", "ctask", LONG, "-n", "research-lab", "--timeout=60s")
+    kept = {item["metadata"]["uid"] for item in items(OURS, "-A")}
+    ledger = len(collab("ledger", "list", "notes", "-n", "hospital-a", "--limit", "500", "-o", "json"))
+    lab_node.run("helm", "uninstall", "collabspace", "-n", NAMESPACE, "--wait", "--timeout", "3m")
+    lab_node.run("kubectl", "wait", "--for=delete", "pods", "--all", "-n", NAMESPACE, "--timeout=90s")
+    going = [item["metadata"]["name"] for item in items(KINDS, "-A") if item["metadata"].get("deletionTimestamp")]
+    assert not going
+    assert {item["metadata"]["uid"] for item in items(OURS, "-A")} == kept
+    lab_node.run(*helm("install"), stdin=VALUES)
+    assert len(collab("ledger", "list", "notes", "-n", "hospital-a", "--limit", "500", "-o", "json")) >= ledger
+    assert "intact" in collab("ledger", "verify", "-n", "hospital-a")
+
+
+def test_after_an_uninstall_teams_can_be_deleted_whole(long_task: str) -> None:
+    lab_node.run("helm", "uninstall", "collabspace", "-n", NAMESPACE, "--wait", "--timeout", "3m")
+    lab_node.run("kubectl", "delete", "namespace", *TEAMS, "--timeout=120s")
+    assert not [item for item in items("namespaces") if item["metadata"].get("deletionTimestamp")]
