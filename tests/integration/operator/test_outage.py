@@ -117,6 +117,9 @@ async def test_a_name_that_was_taken_before_the_operator_could_hear_of_it_is_loo
 ) -> None:
     selections = Selections(teams, broker)
     selections.team = await teams.ready()
+    # Its watch is open by now: what it is told of this one it was not told by a list.
+    await teams.task(selections.team, "before")
+    await teams.until_reason(selections.team, "before", "Starting")
     proxied[0].deafen(lambda target: f"/{names.COLLAB_TASKS}" in target, ever=True)
     await teams.task(selections.team, "sel-linear")
     await selections.make()
