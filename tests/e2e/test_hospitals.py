@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import audited_calls
 from collabspace.local.cluster import LocalCluster
 
 ROOT = Path(__file__).parents[2]
@@ -35,13 +36,14 @@ class Played:
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     state = tmp_path_factory.mktemp("e2e")
     cluster = LocalCluster("e2e", state)
-    command = [sys.executable, str(EXAMPLE / "demo.py"), "--name", "e2e", "--state", str(state)]
+    command = [sys.executable, str(EXAMPLE / "demo.py"), "--name", "e2e", "--state", str(state), "--audit"]
     try:
         done = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=SECONDS
         )
         yield Played(done.returncode, done.stdout, cluster)
     finally:
+        audited_calls.keep(cluster.audit_log, [Path(__file__)])
         cluster.down(wipe=True)
 
 
