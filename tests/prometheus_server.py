@@ -35,7 +35,8 @@ class Prometheus:
         self._targets = folder / "targets.json"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+            self._address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self._http = httpx.Client(base_url=f"http://{self._address}", trust_env=False, timeout=30)
 
     def start(self) -> None:
         scrape = {"job_name": "collabspace", "file_sd_configs": [{"files": [str(self._targets)]}]}
@@ -48,7 +49,7 @@ class Prometheus:
         arguments = [
             f"--config.file={self._folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={self._folder / 'data'}",
-            f"--web.listen-address={self.address}",
+            f"--web.listen-address={self._address}",
         ]
         with (self._folder / "prometheus.log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -60,6 +61,7 @@ class Prometheus:
         self.until(self._is_ready, "Prometheus is not ready")
 
     def stop(self) -> None:
+        self._http.close()
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(30)
@@ -95,4 +97,4 @@ class Prometheus:
             return False
 
     def _get(self, path: str, query: Mapping[str, str]) -> httpx.Response:
-        return httpx.get(f"http://{self.address}{path}", params=dict(query), trust_env=False, timeout=30)
+        return self._http.get(path, params=dict(query))

@@ -5,18 +5,33 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
+import httpx
 import pytest
 
 import audited_calls
+import debian_packages
+from collabspace.chart.pages import PAGES
 from collabspace.local.cluster import LocalCluster
+from prometheus_server import Prometheus, in_full
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "hospitals"
 SECONDS = 900
+# Panels that have nothing to show after a demo that went well.
+EMPTY = {
+    "Progress": "of active tasks only",
+    "Since the last progress": "of active tasks only",
+    "Store checks that hold": "of stores in S3 only",
+}
+# The demo lends a sample for a day.
+MEANT = {"CollabspaceGrantExpiring"}
 KINDS = (
     "pods,jobs,events,configmaps,secrets,serviceaccounts,namespaces,nodes,shareddatasets,collabtasks,modelselections"
 )
@@ -33,14 +48,59 @@ class Played:
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus | None]:
+    """Runs beside the demo; None where it is not here."""
+    root = debian_packages.PROMETHEUS.root()
+    if root is None:
+        yield None
+        return
+    server = Prometheus(root, tmp_path_factory.mktemp("prometheus"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def scraped(cluster: LocalCluster, prometheus: Prometheus | None) -> Iterator[None]:
+    """Prometheus reads the cluster from its first second on."""
+    ended = threading.Event()
+
+    def await_ports() -> None:
+        while prometheus is not None and not ended.wait(0.5):
+            if targets := cluster.metrics:
+                prometheus.scrape(targets)
+                return
+
+    waiting = threading.Thread(target=await_ports)
+    waiting.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        waiting.join()
+
+
+@pytest.fixture
+def watched(played: Played, prometheus: Prometheus | None) -> Prometheus:
+    """The Prometheus that has seen the demo."""
+    if prometheus is None:
+        pytest.skip("Prometheus is not here: `make prometheus` says why")
+    assert played.code == 0
+    return prometheus
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory, prometheus: Prometheus | None) -> Iterator[Played]:
     state = tmp_path_factory.mktemp("e2e")
     cluster = LocalCluster("e2e", state)
     command = [sys.executable, str(EXAMPLE / "demo.py"), "--name", "e2e", "--state", str(state), "--audit"]
     try:
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=SECONDS
-        )
+        with scraped(cluster, prometheus):
+            done = subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=SECONDS
+            )
         yield Played(done.returncode, done.stdout, cluster)
     finally:
         audited_calls.keep(cluster.audit_log, [Path(__file__)])
@@ -103,7 +163,16 @@ def traces(cluster: LocalCluster) -> dict[str, str]:
     )
     logs = {path.name: path.read_text(errors="replace") for path in (cluster.state / "logs").iterdir()}
     containers = (cluster.state / "node").rglob("*.log")
-    return {"objects": listing.stdout} | logs | {str(path): path.read_text(errors="replace") for path in containers}
+    metrics = {
+        f"metrics of {name}": httpx.get(f"http://{address}/metrics", trust_env=False).raise_for_status().text
+        for name, address in cluster.metrics.items()
+    }
+    return (
+        {"objects": listing.stdout}
+        | metrics
+        | logs
+        | {str(path): path.read_text(errors="replace") for path in containers}
+    )
 
 
 def test_no_word_of_the_data_stands_in_any_object_event_or_log(played: Played) -> None:
@@ -125,3 +194,24 @@ def test_no_token_and_no_key_stands_in_any_object_event_or_log(played: Played) -
     for place, text in traces(played.cluster).items():
         assert not TOKEN.search(text), f"{place} holds a token"
         assert "PRIVATE KEY" not in text, f"{place} holds a key"
+
+
+def test_prometheus_reads_operator_and_broker(watched: Prometheus) -> None:
+    up = {each["metric"]["target"]: each["value"][1] for each in watched.ask("up")}
+    assert up == {"operator": "1", "broker": "1"}
+
+
+def test_every_panel_of_the_dashboards_has_something_to_show_after_the_demo(watched: Prometheus) -> None:
+    for page in PAGES:
+        for panel in page.panels:
+            answer = watched.ask(in_full(panel.expr, "1h"))
+            figures = [each for each in answer if isfinite(float(each["value"][1]))]
+            assert bool(figures) == (panel.title not in EMPTY), f"{page.name}: {panel.title}: {answer}"
+    shown = watched.ask("max_over_time(collabspace_task_progress_ratio[1h])")
+    assert {each["metric"]["team"] for each in shown} >= {"research-lab"}
+
+
+def test_no_alert_fires_while_the_demo_goes_well(watched: Prometheus) -> None:
+    fired = watched.ask('max_over_time(ALERTS{alertstate="firing"}[1h])')
+    assert {each["metric"]["alertname"] for each in fired} <= MEANT
+    assert set(watched.alerts()) <= MEANT
