@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 
 import debian_packages
 from chart_cases import CHART, ROOT
+from collabspace.broker import metrics as of_broker
 from collabspace.chart.metrics_page import rows
 from collabspace.chart.pages import PAGES
+from collabspace.controller import metrics as of_operator
 from prometheus_server import in_full
 
 RULES = CHART / "alerts.yaml"
@@ -163,8 +166,8 @@ def alerts() -> dict[str, dict[str, Any]]:
     return {each["alert"].removeprefix("Collabspace"): each for each in group["rules"]}
 
 
-def told(promtool: Path, *arguments: str) -> str:
-    done = subprocess.run([promtool, *arguments], capture_output=True, text=True, check=False)
+def told(promtool: Path, *arguments: str, given: str = "") -> str:
+    done = subprocess.run([promtool, *arguments], input=given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -248,3 +251,10 @@ def test_prometheus_understands_the_rules_and_every_question_of_the_dashboards(p
     file = tmp_path / "asked.yaml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "asked", "rules": asked}]}))
     assert f"{len(asked)} rules found" in told(promtool, "check", "rules", str(file))
+
+
+def test_prometheus_finds_no_fault_with_names_and_types_of_metrics(promtool: Path) -> None:
+    of_operator.prepare()
+    of_broker.prepare()
+    for registry in (of_operator.REGISTRY, of_broker.REGISTRY):
+        assert told(promtool, "check", "metrics", given=generate_latest(registry).decode()) == ""
