@@ -1,6 +1,8 @@
 """Alerts and dashboards: each alert fires and stays silent on figures made for it, and every question asks for metrics
 that are told."""
 
+import itertools
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client import generate_latest
 
 import debian_packages
@@ -17,6 +22,7 @@ from chart_cases import CHART, ROOT
 from collabspace.broker import metrics as of_broker
 from collabspace.chart.metrics_page import rows
 from collabspace.chart.pages import PAGES
+from collabspace.chart.panels import Page
 from collabspace.controller import metrics as of_operator
 from prometheus_server import in_full
 
@@ -215,6 +221,21 @@ def test_every_alert_has_its_page_and_every_page_its_alert() -> None:
 def test_no_two_panels_of_a_page_share_a_title() -> None:
     for page in PAGES:
         assert len({panel.title for panel in page.panels}) == len(page.panels), page.name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_dashboard_is_what_grafanas_types_say_and_no_panel_covers_another(page: Page) -> None:
+    register_default_plugins()
+    read = json.loads((CHART / "files" / "dashboards" / f"{page.name}.json").read_text())
+    assert json.loads(JSONEncoder().encode(Dashboard.from_json(read))) == read
+    covered: set[tuple[int, int]] = set()
+    for panel in read["panels"]:
+        place = panel["gridPos"]
+        columns, lines = range(place["x"], place["x"] + place["w"]), range(place["y"], place["y"] + place["h"])
+        cells = set(itertools.product(columns, lines))
+        assert not covered & cells, panel["title"]
+        assert columns.stop <= 24, panel["title"]
+        covered |= cells
 
 
 def questions() -> Iterator[tuple[str, str]]:
