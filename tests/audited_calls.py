@@ -67,12 +67,14 @@ def keep(audit_log: Path, modules: Iterable[Path]) -> None:
 
 
 def found(audit_log: Path) -> tuple[Counter[Call], list[str]]:
-    """The calls with their numbers, and those that were refused although they should not have been."""
+    """The calls with their numbers; and what must not be: calls that were refused, programs under another account."""
     calls: Counter[Call] = Counter()
     refused: dict[str, tuple[Event, Call]] = {}
+    strangers: set[str] = set()
     excuses = _Excuses()
     for event in _events(audit_log):
         excuses.see(event)
+        strangers |= _strangers(event)
         who = _who(event)
         if who is None:
             continue
@@ -81,7 +83,8 @@ def found(audit_log: Path) -> tuple[Counter[Call], list[str]]:
             refused[event["auditID"]] = event, call
         elif call.role:
             calls[call] += 1
-    return calls, [_told(event, call) for event, call in refused.values() if not excuses.excuse(event)]
+    told = [_told(event, call) for event, call in refused.values() if not excuses.excuse(event)]
+    return calls, [*sorted(strangers), *told]
 
 
 def _events(audit_log: Path) -> Iterator[Event]:
@@ -104,6 +107,16 @@ def _who(event: Event) -> str | None:
     if user.startswith("system:") or "system:masters" in event["user"].get("groups", ()):
         return None
     return None if "impersonatedUser" in event else PERSON
+
+
+def _strangers(event: Event) -> set[str]:
+    """A program of ours that runs with other rights than it has in a cluster."""
+    user, agent = event["user"]["username"], event.get("userAgent") or ""
+    return {
+        f"{who} runs as {user}"
+        for account, (who, agents) in PROGRAMS.items()
+        if agent.startswith(agents) and user != account
+    }
 
 
 def _call(who: str, event: Event) -> Call:
