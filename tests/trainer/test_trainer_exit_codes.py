@@ -243,6 +243,22 @@ def test_memory_that_ran_out_is_30(error: BaseException) -> None:
     assert exits.ending_of(error).code == 30
 
 
+@pytest.mark.parametrize(
+    "said",
+    [  # by torch, by the driver when it makes a context, and by cuBLAS when it makes its own: all heard on a GPU
+        "CUDA out of memory. Tried to allocate 256.00 MiB.",
+        "CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ],
+)
+def test_memory_of_a_gpu_that_ran_out_is_30_and_said_to_be_its(said: str) -> None:
+    kind = "OutOfMemoryError" if said.startswith("CUDA out") else "AcceleratorError"
+    ending = exits.ending_of(type(kind, (RuntimeError,), {})(said))
+    assert ending.code == 30
+    assert "memory of the GPU" in ending.message
+    assert exits.ending_of(RuntimeError("CUDA error: device-side assert triggered")).code == 70
+
+
 def test_the_termination_message_fits_whatever_there_is_to_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TERMINATION_LOG_VARIABLE, str(tmp_path / "log"))
     metric = Metric(name="n" * 64, value="1", dataset="d" * 63, label="ä" * 128, low="0", high="1")

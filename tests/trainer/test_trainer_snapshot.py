@@ -20,7 +20,7 @@ from torch import nn
 from collabspace.api.manifest import DatasetFormat, Manifest
 from collabspace.api.run import Execution, RunDocument
 from collabspace.client.client import BrokerClient
-from collabspace_trainer import loop
+from collabspace_trainer import checkpoint, loop
 from collabspace_trainer.checkpoint import COMPLETE, STATE, TENSORS, Circumstances
 from collabspace_trainer.checkpoints import Checkpoints, Place
 from collabspace_trainer.course import Course
@@ -70,6 +70,23 @@ def weights(training: Training) -> dict[str, torch.Tensor]:
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_checkpoint_of_a_gpu_is_gone_on_from_where_there_is_none(tmp_path: Path) -> None:
+    training = make()
+    steps(training, 3)
+    training.write(tmp_path / "here")
+    kept = checkpoint.read(tmp_path / "here", IDENTITY)
+    there = HERE.model_copy(update={"device": "cuda"})
+    state = kept.state.model_copy(update={"circumstances": there})
+    tensors = {**kept.tensors, "random.cuda0": torch.zeros(16, dtype=torch.uint8)}
+    checkpoint.write(checkpoint.Checkpoint(state, tensors), tmp_path / "there")
+    expected = steps(training, 3)
+    other = make()
+    other.read(tmp_path / "there")
+    assert not other.bit_equal
+    assert steps(other, 3) == expected
+    assert equal(weights(other), weights(training))
 
 
 @pytest.mark.parametrize("optimizer", ["AdamW", "Adam", "Adafactor", "SGD"])

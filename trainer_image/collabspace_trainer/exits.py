@@ -16,6 +16,7 @@ from collabspace.api.run import (
 )
 from collabspace.client.errors import AccessRefused, BrokerError, BrokerUnavailable
 from collabspace.formats import FormatError
+from collabspace_trainer import runtime
 from collabspace_trainer.errors import RunError
 from collabspace_trainer.stop import Terminated
 
@@ -36,6 +37,8 @@ REASONS: dict[ExitCode, str] = {
     ExitCode.BUDGET_SPENT: "BudgetSpent",
     ExitCode.BUG: "Bug",
 }
+SHORT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""Said by torch's allocator on the CPU, by the driver of a GPU, and by its libraries, none with a type of its own."""
 BROKEN_BYTES = frozenset({"HashMismatch", "DigestMismatch", "UnsafePath"})
 
 
@@ -81,7 +84,7 @@ def preempted(step: int | None) -> Ending:
 
 def _ending_of_foreign(error: BaseException) -> Ending:
     if is_out_of_memory(error):
-        return Ending(ExitCode.OUT_OF_MEMORY, "memory ran out; a smaller micro-batch or more memory helps")
+        return Ending(ExitCode.OUT_OF_MEMORY, _memory(error))
     if isinstance(error, OSError):
         name = errno.errorcode.get(error.errno or 0, type(error).__name__)
         return Ending(ExitCode.TRANSIENT, f"input or output failed ({name})", signature(error))
@@ -90,10 +93,21 @@ def _ending_of_foreign(error: BaseException) -> Ending:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """MemoryError, torch's own type (known by name: torch need not be there), and its CPU allocator's message."""
+    """MemoryError, torch's own type (known by name: torch need not be there), and what allocators beside it say."""
     if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in SHORT_OF_MEMORY)
+
+
+def _memory(error: BaseException) -> str:
+    """Of which memory there was too little. Other processes on the GPU take from it what this one cannot see."""
+    if "CUDA" not in str(error):
+        return "memory ran out; a smaller micro-batch or more memory helps"
+    held = (runtime.peak_gpu_memory_bytes() or 0) >> 20
+    return (
+        f"memory of the GPU ran out when this run held {held} MiB of it; a smaller micro-batch helps, "
+        "or a GPU with more that is free"
+    )
 
 
 def signature(error: BaseException) -> str:

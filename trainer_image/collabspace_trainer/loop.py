@@ -187,18 +187,20 @@ def step(
 ) -> float:
     """One optimizer step on a batch, in micro-batches whose gradients add up to those of the whole; its mean loss."""
     total = learner.weight(batch)
-    loss = 0.0
+    losses = []
     for start in range(0, len(batch), rules.micro_batch_size):
         with autocast(session.runtime):
             part = learner.loss(batch[start : start + rules.micro_batch_size]) / total
         part.backward()  # type: ignore[no-untyped-call]
-        loss += part.item()
+        losses.append(part.detach())
     norm = nn.utils.get_total_norm([p.grad for p in learner.model.parameters() if p.grad is not None])
-    if not math.isfinite(loss) or not math.isfinite(norm.item()):
+    *parts, size = torch.stack([*losses, norm]).tolist()  # the one moment of a step that waits for a GPU
+    loss: float = sum(parts)
+    if not math.isfinite(loss) or not math.isfinite(size):
         raise DivergedError(
             f"step {session.course.step + 1}: the loss or a gradient is not finite; lower parameters.learningRate"
         )
-    if 0 < rules.maximum_norm < norm.item():  # scaling by 1 would cost a pass over all gradients
+    if 0 < rules.maximum_norm < size:  # scaling by 1 would cost a pass over all gradients
         nn.utils.clip_grads_with_norm_(learner.model.parameters(), rules.maximum_norm, norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)

@@ -9,7 +9,7 @@ from collabspace.api.report import ExecutionFacts, Report, ReportMetric
 from collabspace.api.run import MAX_END_METRICS, Metric, MetricName
 from collabspace_trainer.evaluation.evaluation import Evaluation
 from collabspace_trainer.registry import Corpus
-from collabspace_trainer.runtime import cpu_seconds, peak_memory_bytes
+from collabspace_trainer.runtime import cpu_seconds, peak_gpu_memory_bytes, peak_memory_bytes
 from collabspace_trainer.session import Session
 
 MAX_REPORTED = 8
@@ -26,6 +26,9 @@ def make_report(session: Session, corpus: Corpus, measured: Mapping[Split, Evalu
     notes += course.notes
     if course.rollbacks and not any("diverged" in note for note in course.notes):
         notes.append("training diverged once in an earlier attempt and went on with a tenth of the learning rate")
+    asked = session.plan.document.execution.gpus
+    if machine.device == "cuda" and asked > 1:
+        notes.append(f"{asked} GPUs were asked for and held; training uses one")
     if machine.simulated_gpu:
         notes.append("the GPU was simulated: it ran on the CPU")
     if course.stopped == "BudgetSpent":
@@ -56,6 +59,7 @@ def make_report(session: Session, corpus: Corpus, measured: Mapping[Split, Evalu
             cpu_seconds=round(cpu_seconds(), 3),
             gpu_seconds=round(session.meter.gpu_seconds, 3),
             peak_memory_bytes=peak_memory_bytes(),
+            peak_gpu_memory_bytes=peak_gpu_memory_bytes(),
             parameters=parameters,
             steps=course.step,
             total_steps=course.total_steps,

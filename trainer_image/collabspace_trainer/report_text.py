@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from collabspace.api.manifest import Split
-from collabspace.api.report import LabelScores, Report
+from collabspace.api.report import ExecutionFacts, LabelScores, Report
 from collabspace_trainer.report import reported_split
 
 POOLED_NAME = "all datasets"
@@ -105,9 +105,13 @@ def _execution(report: Report) -> str:
             ("steps", f"{facts.steps} of {facts.total_steps}{f', {facts.stopped}' if facts.stopped else ''}"),
             ("parameters", f"{facts.parameters:,}"),
             ("seconds", f"{facts.seconds:.1f}, CPU {facts.cpu_seconds:.1f}"),
-            ("peak memory", f"{facts.peak_memory_bytes / 2**20:.0f} MiB"),
+            ("peak memory", f"{facts.peak_memory_bytes / 2**20:.0f} MiB{_gpu_memory(facts)}"),
         ]
     )
+
+
+def _gpu_memory(facts: ExecutionFacts) -> str:
+    return f", GPU {facts.peak_gpu_memory_bytes / 2**20:.0f} MiB" if facts.peak_gpu_memory_bytes else ""
 
 
 def _datasets(report: Report, split: Split) -> list[str]:

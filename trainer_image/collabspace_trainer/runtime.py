@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from collabspace.api.run import Execution
+from collabspace.api.run import Execution, Precision
 from collabspace_trainer.events import Events
 
 THREAD_VARIABLES = (
@@ -82,17 +82,20 @@ def _choose_for_torch(execution: Execution, threads: int, events: Events) -> Run
         RuntimeError
     ):  # may be set once per process only; a second run in it keeps the first value
         torch.set_num_interop_threads(1)
+    # On a GPU it would plan anew for every length of a batch, which costs more than a small encoder's whole training.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     if execution.gpus == 0:
         events.decision("device", "cpu", "execution.gpus is 0")
         return _cpu(threads, events, simulated_gpu=False)
     if not torch.cuda.is_available():
         events.decision("device", "cpu", f"{execution.gpus} GPU asked for, none is here: the GPU is simulated")
         return _cpu(threads, events, simulated_gpu=True)
-    events.decision("device", "cuda", f"{execution.gpus} GPU asked for and found")
-    if torch.cuda.is_bf16_supported(including_emulation=False):
+    events.decision("device", "cuda", f"{execution.gpus} GPU asked for, {torch.cuda.device_count()} found, one is used")
+    asked, able = execution.precision, torch.cuda.is_bf16_supported(including_emulation=False)
+    if able and asked is not Precision.FLOAT32:
         events.decision("precision", "BFloat16", "this GPU computes in it; weights stay in Float32")
         return Runtime("cuda", "BFloat16", threads, simulated_gpu=False)
-    events.decision("precision", "Float32", "this GPU has no BFloat16")
+    events.decision("precision", "Float32", "execution.precision" if able else "this GPU has no BFloat16")
     return Runtime("cuda", "Float32", threads, simulated_gpu=False)
 
 
@@ -115,6 +118,14 @@ def cpu_seconds() -> float:
 def peak_memory_bytes() -> int:
     """Largest resident size of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def peak_gpu_memory_bytes() -> int | None:
+    """Most memory of the GPU that torch has held for tensors so far; None when it has held none."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    return int(torch.cuda.max_memory_reserved())
 
 
 @dataclass

@@ -88,7 +88,10 @@ class ExecutionFacts(Frozen):
     seconds: float
     cpu_seconds: float = Field(alias="cpuSeconds")
     gpu_seconds: float = Field(alias="gpuSeconds")
-    peak_memory_bytes: int = Field(alias="peakMemoryBytes")
+    peak_memory_bytes: int = Field(alias="peakMemoryBytes", description="Of the process, in the memory of the machine.")
+    peak_gpu_memory_bytes: int | None = Field(
+        default=None, alias="peakGpuMemoryBytes", description="Held for tensors; the driver takes its part beside it."
+    )
     parameters: int = Field(description="Numbers that the model learnt.")
     steps: int
     total_steps: int = Field(alias="totalSteps")

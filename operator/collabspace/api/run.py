@@ -103,7 +103,9 @@ class Execution(Frozen):
     threads: int = Field(default=1, ge=1, le=512)
     gpus: int = Field(default=0, ge=0)
     micro_batch_size: int | None = Field(default=None, alias="microBatchSize", ge=1)
-    precision: Precision = Precision.FLOAT32
+    precision: Precision | None = Field(
+        default=None, description="Of computing on a GPU; without it BFloat16 where the GPU has that."
+    )
     checkpoint_seconds: int = Field(default=300, alias="checkpointSeconds", ge=1)
     deadline: str | None = None
     stop_after_steps: int | None = Field(default=None, alias="stopAfterSteps", ge=1)
