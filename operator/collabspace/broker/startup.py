@@ -42,6 +42,8 @@ PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 23.0)
 RETRY_AFTER_SECONDS = 5
 MAX_LINE = 600
 THREADS = 64
+# A 405 would be taken for an answer.
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def open_parts(settings: BrokerSettings, access: Access) -> Parts:
@@ -74,7 +76,11 @@ class Startup:
         self._open: ASGIApp | None = None
         self._waiting = Starlette(
             lifespan=self._life,
-            routes=[Route("/livez", _live), Route("/readyz", self._not_ready), Route("/{path:path}", _come_back)],
+            routes=[
+                Route("/livez", _live),
+                Route("/readyz", self._not_ready),
+                Route("/{path:path}", _come_back, methods=METHODS),
+            ],
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -134,6 +134,11 @@ def test_a_place_that_cannot_be_written_is_told(
     broker = lacking(**{name: settings[name]})
     said = broker.lacks(f"{PREFIX}{name}: ")
     assert "writ" in said
+    with broker.http("token") as http:
+        for method in ("GET", "POST", "PUT", "DELETE"):
+            answer = http.request(method, "/v1/uploads")
+            assert (answer.status_code, answer.json()["reason"]) == (503, "NotReady"), "whoever calls comes again"
+            assert answer.headers["Retry-After"]
     is_a_line(broker, said)
     blocked.unlink()
     blocked.mkdir()
