@@ -62,7 +62,7 @@ cluster-lane:
 check-rights: setup ## Compare what the tests that ran asked of the API server with the rights that are given
 	@$(BIN)/python tests/check_rights.py
 
-test-cluster: setup ## The chart on a real node (kubelet, containerd, policies), where its scripts are beside the project
+test-cluster: setup prometheus ## The chart on a real node (kubelet, containerd, policies), where its scripts are beside the project
 	$(BIN)/pytest tests/cluster
 
 test-s3: binaries radosgw ## Stores and access with every broker on a real S3 server: as gateway, then with links

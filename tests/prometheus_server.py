@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ def in_full(expr: str, window: str = "5m") -> str:
 
 
 class Prometheus:
-    """`root` is where Debian's package lies. Targets may be told while it runs."""
+    """`root` is where Debian's package lies. Targets may be told while it runs; `jobs` are scrapes beside them."""
 
-    def __init__(self, root: Path, folder: Path) -> None:
+    def __init__(self, root: Path, folder: Path, jobs: Sequence[Mapping[str, Any]] = ()) -> None:
+        self._jobs = jobs
         self._program = root / "usr" / "bin" / "prometheus"
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -43,7 +44,7 @@ class Prometheus:
         plan = {
             "global": {"scrape_interval": SCRAPE, "evaluation_interval": SCRAPE},
             "rule_files": [str(CHART / "alerts.yaml")],
-            "scrape_configs": [scrape],
+            "scrape_configs": [scrape, *self._jobs],
         }
         (self._folder / "prometheus.yml").write_text(yaml.safe_dump(plan))
         arguments = [

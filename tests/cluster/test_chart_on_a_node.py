@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import lab_node
 import pytest
 from lab_install import NAMESPACE, VALUES, helm
 
+import debian_packages
 from collabspace.api import names
 from collabspace.cli import broker
 from collabspace.cli.options import Where
+from prometheus_server import Prometheus
 
 pytestmark = [pytest.mark.timeout(3600), pytest.mark.usefixtures("installed")]
 
@@ -23,6 +26,8 @@ TEAMS = ("hospital-a", "hospital-b", "research-lab", "outsider")
 LONG = "long-one"
 MEGABYTE = 1_000_000
 HEARD_SECONDS = 180.0
+PORTS = {"operator": 8080, "broker": 8081}
+KUBELET_KEYS = {"ca": "ca.crt", "cert": "apiserver-kubelet.crt", "key": "apiserver-kubelet.key"}
 OURS = "shareddatasets,collabtasks,modelselections"
 KINDS = "pods,jobs,configmaps,secrets,serviceaccounts,networkpolicies,persistentvolumeclaims,shareddatasets,collabtasks"
 REACH = """
@@ -38,7 +43,31 @@ print(json.dumps({f"{host}:{port}": reach(host, port) for host, port in json.loa
 
 
 @pytest.fixture(scope="module")
-def demo() -> subprocess.CompletedProcess[str]:
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus | None]:
+    """Beside the demo, on the node itself: it reads operator, broker and kubelet. None where there is no Prometheus."""
+    root = debian_packages.PROMETHEUS.root()
+    if root is None:
+        yield None
+        return
+    keys = lab_node.LAB / "pki"
+    node = {
+        "scheme": "https",
+        "tls_config": {f"{name}_file": str(keys / file) for name, file in KUBELET_KEYS.items()},
+        "static_configs": [{"targets": [f"{lab_node.ADDRESS}:10250"], "labels": {"target": "node"}}],
+    }
+    jobs = [node | {"job_name": path, "metrics_path": path} for path in ("/metrics", "/metrics/cadvisor")]
+    server = Prometheus(root, tmp_path_factory.mktemp("prometheus"), jobs)
+    pods = {pod["metadata"]["labels"]["app.kubernetes.io/component"]: pod for pod in items("pods", "-n", NAMESPACE)}
+    server.scrape({name: f"{pods[name]['status']['podIP']}:{port}" for name, port in PORTS.items()})
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def demo(prometheus: Prometheus | None) -> subprocess.CompletedProcess[str]:
     """The demo of the README, on this cluster, played once."""
     command = [sys.executable, str(DEMO), "--kubeconfig", str(lab_node.kubeconfig()), "--cpu", "700m"]
     return subprocess.run(
@@ -89,6 +118,20 @@ def test_nothing_of_the_platform_started_twice(demo: subprocess.CompletedProcess
     states = [state for pod in items("pods", "-n", NAMESPACE) for state in pod["status"]["containerStatuses"]]
     assert len(states) == 2
     assert [state["restartCount"] for state in states] == [0, 0]
+
+
+def test_prometheus_reads_operator_broker_and_node_during_the_demo(
+    prometheus: Prometheus | None, demo: subprocess.CompletedProcess[str]
+) -> None:
+    if prometheus is None:
+        pytest.skip("no Prometheus is here: apt does not offer it")
+    up = {(each["metric"]["target"], each["metric"]["job"]): each["value"][1] for each in prometheus.ask("up")}
+    assert set(up.values()) == {"1"}, up
+    assert {target for target, _ in up} == {"operator", "broker", "node"}
+    used = prometheus.ask('max_over_time(container_memory_working_set_bytes{namespace="research-lab"}[1h])')
+    assert used, "the node says nothing of the trainers"
+    fired = prometheus.ask('max_over_time(ALERTS{alertstate="firing"}[1h])')
+    assert {each["metric"]["alertname"] for each in fired} <= {"CollabspaceGrantExpiring"}
 
 
 def test_the_operator_image_is_small_and_has_no_torch() -> None:
