@@ -83,7 +83,7 @@ async def test_a_frozen_leader_that_thaws_writes_nothing_and_ends(
 
     # The audit log may be a moment behind the watch.
     async with asyncio.timeout(30):
-        while len(jobs()) <= BURST:
+        while len(jobs()) <= BURST:  # noqa: ASYNC110 a file has no event
             await asyncio.sleep(0.1)
     found = writes(cluster.audit_log, since)
     assert out_of_turn(found) == []
