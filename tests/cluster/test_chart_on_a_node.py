@@ -2,10 +2,12 @@
 upgrade, rollback and uninstall. The tests are one story in the order in which they stand."""
 
 import json
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import debian_packages
 from collabspace.api import names
 from collabspace.cli import broker
 from collabspace.cli.options import Where
+from collabspace.client.errors import BrokerError
 from prometheus_server import Prometheus
 
 pytestmark = [pytest.mark.timeout(3600), pytest.mark.usefixtures("installed")]
@@ -142,34 +145,38 @@ def test_the_operator_image_is_small_and_has_no_torch() -> None:
 
 
 def test_a_trainer_reaches_the_broker_and_nothing_else(long_task: str) -> None:
-    pods = items("pods", "-n", NAMESPACE)
-    data, operator = (
-        next(pod for pod in pods if pod["metadata"]["name"].startswith(f"collabspace-{name}-"))
-        for name in ("broker", "operator")
-    )
-    (dns,) = items("pods", "-n", "kube-system")
-    wanted = {(f"collabspace-broker.{NAMESPACE}.svc", 8443)}
-    closed = {
-        (data["status"]["podIP"], 8081),
-        (operator["status"]["podIP"], 8080),
-        (dns["status"]["podIP"], 8080),
-        ("kubernetes.default.svc", 443),
+    pods = items("pods", "-n", NAMESPACE) + items("pods", "-n", "kube-system")
+    address = {re.sub(r"-[^-]+-[^-]+$", "", pod["metadata"]["name"]): pod["status"]["podIP"] for pod in pods}
+    doors = [(service("collabspace-broker", NAMESPACE), 8443), (service("kube-dns", "kube-system"), 53)]
+    closed = [
+        (address["collabspace-broker"], 8081),
+        (address["collabspace-operator"], 8080),
+        (address["coredns"], 8080),
+        (service("kubernetes", "default"), 443),
         (lab_node.ADDRESS, 6443),
         (lab_node.ADDRESS, 10250),
-    }
-    found = reach_from(long_task, [*wanted, *closed])
-    reached = {name for name, answer in found.items() if answer == "reached"}
-    assert reached == {f"{host}:{port}" for host, port in wanted}
+    ]
+    asked = json.dumps([*doors, *closed])
+    found = json.loads(lab_node.run(*inside(long_task), sys.executable, "-c", REACH, asked))
+    reached = {door for door, answer in found.items() if answer == "reached"}
+    assert reached == {f"{host}:{port}" for host, port in doors}
     # The same doors from a place without policies: they are there.
-    numbered = [each for each in closed if each[0][0] == "1"]
-    doors = json.loads(lab_node.run(sys.executable, "-c", REACH, json.dumps(numbered)))
-    assert doors[f"{lab_node.ADDRESS}:6443"] == "reached", doors
+    outside = json.loads(lab_node.run(sys.executable, "-c", REACH, asked))
+    assert set(outside.values()) == {"reached"}, outside
 
 
-def reach_from(pod: str, targets: list[tuple[str, int]]) -> dict[str, str]:
-    """Asks from inside the pod, as its own user, with the image's own Python."""
-    command = ("kubectl", "exec", pod, "-n", "research-lab", "--", "python", "-c", REACH, json.dumps(targets))
-    return json.loads(lab_node.run(*command))
+def service(name: str, namespace: str) -> str:
+    return lab_node.run("kubectl", "get", "service", name, "-n", namespace, "-o", "jsonpath={.spec.clusterIP}")
+
+
+def inside(pod: str) -> tuple[str, ...]:
+    """Runs a program of the node in the pod's network: nobody, admins included, may run one in the pod itself."""
+    container = facts(pod)[1].rpartition("/")[2]
+    for cgroup in Path("/proc").glob("[0-9]*/cgroup"):
+        with suppress(OSError):  # a process may be gone by now
+            if container in cgroup.read_text():
+                return ("nsenter", f"--net={cgroup.parent}/ns/net")
+    raise AssertionError(f"no process of {pod} on this node")
 
 
 def test_upgrade_and_rollback_restart_no_trainer_and_keep_the_authority(long_task: str) -> None:
@@ -201,7 +208,11 @@ def progress() -> int:
     """Per cent, as the broker knows it from the trainer."""
     where = Where(namespace="research-lab", kubeconfig=lab_node.kubeconfig())
     with broker.connect(where, names.READER_ACCOUNT) as client:
-        found = client.progress("research-lab", LONG).progress
+        try:
+            found = client.progress("research-lab", LONG).progress
+        except BrokerError as error:
+            assert error.reason == "NoProgress", error
+            return 0
     return found.percent if found else 0
 
 
