@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 DATA ?=
 BASE ?=
 BUILD ?= docker
+BUILD_FLAGS ?=
 VALUES ?=
 VARIANT ?= cuda
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -103,9 +104,9 @@ lock: setup ## Write the images' requirements anew from constraints.txt, with ha
 	$(LOCK) trainer_image/requirements.in -o trainer_image/requirements.txt
 	echo setuptools | $(LOCK) - -o build-requirements.txt
 
-images: ## Build both images (PYTHON_IMAGE=base, VARIANT=cpu for trainers without GPU, BUILD=docker or podman)
-	$(BUILD) build -f operator/Dockerfile -t collabspace/operator:$(VERSION) $(if $(PYTHON_IMAGE),--build-arg BASE=$(PYTHON_IMAGE)) .
-	$(BUILD) build -f trainer_image/Dockerfile -t collabspace/trainer:$(VERSION) --build-arg VARIANT=$(VARIANT) $(if $(PYTHON_IMAGE),--build-arg BASE=$(PYTHON_IMAGE)) .
+images: ## Build both images (PYTHON_IMAGE=base, VARIANT=cpu for trainers without GPU, BUILD=podman, BUILD_FLAGS such as a mirror needs)
+	$(BUILD) build $(BUILD_FLAGS) -f operator/Dockerfile -t collabspace/operator:$(VERSION) $(if $(PYTHON_IMAGE),--build-arg BASE=$(PYTHON_IMAGE)) .
+	$(BUILD) build $(BUILD_FLAGS) -f trainer_image/Dockerfile -t collabspace/trainer:$(VERSION) --build-arg VARIANT=$(VARIANT) $(if $(PYTHON_IMAGE),--build-arg BASE=$(PYTHON_IMAGE)) .
 
 manifests: setup ## The chart as build/manifests.yaml, for kubectl without helm (VALUES=file, as for helm -f)
 	@test -n '$(VALUES)' || { echo "VALUES is empty; name a file of values, as in docs/install.md"; exit 1; }
