@@ -97,7 +97,9 @@ def _events(audit_log: Path) -> Iterator[Event]:
 
 def _who(event: Event) -> str | None:
     """Whose call it is, of those that are looked at."""
-    user, agent = event["user"]["username"], event.get("userAgent") or ""
+    user, agent = event["user"].get("username", ""), event.get("userAgent") or ""
+    if not user:  # not known to the API server, and so not let in
+        return None
     if user in PROGRAMS:
         who, agents = PROGRAMS[user]
         return who if agent.startswith(agents) else None
@@ -111,11 +113,11 @@ def _who(event: Event) -> str | None:
 
 def _strangers(event: Event) -> set[str]:
     """A program of ours that runs with other rights than it has in a cluster."""
-    user, agent = event["user"]["username"], event.get("userAgent") or ""
+    user, agent = event["user"].get("username", ""), event.get("userAgent") or ""
     return {
         f"{who} runs as {user}"
         for account, (who, agents) in PROGRAMS.items()
-        if agent.startswith(agents) and user != account
+        if user and agent.startswith(agents) and user != account
     }
 
 
@@ -170,7 +172,7 @@ class _Excuses:
             self._leaving.setdefault(name, event["requestReceivedTimestamp"])
         elif kind == "rolebindings" and verb in ("create", "patch", "update") and name == names.OPERATOR_TEAM_ROLE:
             self._bound.setdefault(target["namespace"], event["stageTimestamp"])
-        elif (kind, verb, event["user"]["username"]) == ("clusterrolebindings", "list", "system:apiserver"):
+        elif (kind, verb, event["user"].get("username", "")) == ("clusterrolebindings", "list", "system:apiserver"):
             # It looks over the roles that it ships, once at each start, as soon as it has read all of them.
             self._started.append(_moment(event["stageTimestamp"]))
 

@@ -73,7 +73,8 @@ class Folder:
 
     def keys(self, below: str) -> list[str]:
         folder = self.root / below
-        return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+        found = [Path(place, name) for place, _, names in os.walk(folder) for name in names]  # what goes meanwhile is gone
+        return sorted(str(path.relative_to(folder)) for path in found)
 
     def read(self, key: str) -> bytes:
         return (self.root / key).read_bytes()
