@@ -92,6 +92,7 @@ def test_what_is_rendered_is_what_was_agreed_on(name: str) -> None:
         ({"broker": {"reads": "redirect"}}, "'Gateway', 'Redirect'"),
         ({"broker": {"externalUrl": "http://plain"}}, "/broker/externalUrl"),
         ({"broker": {"service": {"type": "NodePort"}}}, "broker.externalUrl is empty"),
+        ({"broker": {"externalUrl": "https://data.example:30843"}}, "tls.extraNames does not"),
         ({"broker": {"service": {"nodePort": 30843}}}, "it needs broker.service.type NodePort"),
         ({"store": {"type": "GCS"}}, "'Filesystem', 'S3'"),
         ({"store": {"s3": {"endpoint": "https://key:secret@host"}}}, "/store/s3/endpoint"),

@@ -109,6 +109,13 @@ https://collabspace-broker.{{ .Release.Namespace }}.svc:8443
 {{- if and (ne .Values.broker.service.type "ClusterIP") (not .Values.broker.externalUrl) -}}
 {{- fail (printf "broker.externalUrl is empty; broker.service.type %s needs the address that people reach, as https://HOST:PORT" .Values.broker.service.type) -}}
 {{- end -}}
+{{- if and .Values.broker.externalUrl (ne $tls.mode "Secret") -}}
+{{- $host := (urlParse .Values.broker.externalUrl).hostname -}}
+{{- $wild := printf "*.%s" (splitList "." $host | rest | join ".") -}}
+{{- if not (or (has $host $tls.extraNames) (has $wild $tls.extraNames)) -}}
+{{- fail (printf "broker.externalUrl names %s, and tls.extraNames does not: the certificate would not be believed there; add it" $host) -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq $store.type "S3") (not $store.s3.bucket) -}}
 {{- fail "store.s3.bucket is empty; store.type S3 needs the name of a bucket" -}}
 {{- end -}}

@@ -80,7 +80,9 @@ def answers_explained() -> Iterator[None]:
         raise CommandError(f"the broker refused: {error.message}", remedy) from error
     except BrokerUnavailable as error:
         raise CommandError(
-            error.message, "Try again; an admin looks at the broker (collabspace local status)."
+            error.message,
+            f"Try again; an admin looks at the broker: kubectl logs deployment/collabspace-broker -n "
+            f"{names.SYSTEM_NAMESPACE} (on an embedded cluster: collabspace local status).",
         ) from error
     except BrokerError as error:
         raise CommandError(f"the broker answered {error.reason}: {error.message}") from error

@@ -73,7 +73,8 @@ class Folder:
 
     def keys(self, below: str) -> list[str]:
         folder = self.root / below
-        found = [Path(place, name) for place, _, names in os.walk(folder) for name in names]  # what goes meanwhile is gone
+        # What goes meanwhile is gone.
+        found = [Path(place, name) for place, _, names in os.walk(folder) for name in names]
         return sorted(str(path.relative_to(folder)) for path in found)
 
     def read(self, key: str) -> bytes:
