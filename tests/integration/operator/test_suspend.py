@@ -1,7 +1,21 @@
 """spec.suspend: a task leaves the queue or its node, and comes back to where it was."""
 
-from operator_harness import JOBS, TASKS, FakeBroker, Teams, condition, digest, end_record, gone, reason, story, until
+from operator_harness import (
+    JOBS,
+    TASKS,
+    FakeBroker,
+    Object,
+    Teams,
+    condition,
+    digest,
+    end_record,
+    gone,
+    reason,
+    story,
+    until,
+)
 
+from collabspace.core.attempt import PATIENCE_SECONDS
 from collabspace.kube.client import KubeClient
 
 
@@ -65,7 +79,7 @@ async def test_a_task_that_ends_while_it_is_told_to_stop_has_ended(
     await teams.until_reason(team, "task", "Completed")
 
 
-async def test_a_task_suspended_before_its_pod_was_placed_needs_nobody_to_end_it(
+async def test_a_task_whose_pod_is_refused_says_why_and_is_suspended_without_one(
     teams: Teams, admin: KubeClient
 ) -> None:
     team = await teams.ready()
@@ -75,7 +89,14 @@ async def test_a_task_suspended_before_its_pod_was_placed_needs_nobody_to_end_it
     )
     await teams.task(team)
     await teams.until_reason(team, "task", "Starting")
+    refused = await teams.until_task(team, "task", lambda task: "exceeded quota" in words(task), PATIENCE_SECONDS + 60)
+    assert "FailedCreate" in words(refused)
     await admin.merge(f"{TASKS.format(team)}/task", {"spec": {"suspend": True}})
     suspended = await teams.until_reason(team, "task", "Suspended")
     assert story(suspended) == [("Interrupted", "Suspended")]
     assert suspended["status"]["usage"]["cpuSeconds"] == 0
+
+
+def words(task: Object) -> str:
+    """What its conditions say."""
+    return " ".join(each.get("message", "") for each in (task.get("status") or {}).get("conditions", ()))
