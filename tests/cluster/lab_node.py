@@ -9,13 +9,14 @@ import os
 import platform
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(os.environ.get("COLLABSPACE_LAB") or ROOT.parent / "shared" / "lab")
 LAB = Path(os.environ.get("LAB") or "/var/tmp/lab")
 BASE = "docker.io/library/python:3.11-slim"
-VERSION = "0.1.0"
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 # What each image is made of, below the project's root.
 COMMON = ("build-requirements.txt", "pyproject.toml", "README.md", "operator/collabspace")
 SOURCES = {

@@ -1,6 +1,7 @@
 """The chart: its values are typed, what it renders is valid and the same until somebody means it to change."""
 
 import os
+import tomllib
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -198,3 +199,11 @@ def test_manifests_that_cannot_be_kept_or_are_wrong_are_refused_in_one_line(valu
         manifests.render(CHART, values)
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_chart_and_images_bear_the_version_of_the_project() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (version, version)
+    for image in ("operator", "trainer_image"):
+        assert f'org.opencontainers.image.version="{version}"' in (ROOT / image / "Dockerfile").read_text()
