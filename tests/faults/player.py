@@ -35,8 +35,8 @@ OVER = ("Succeeded", "Failed")
 
 @dataclass(frozen=True)
 class Act:
-    """What the trainer of one attempt does: reads its data, works for `seconds` (None: until told to go), and ends with
-    `code`. `killed`: the kernel's or the kubelet's reason, such as OOMKilled or Evicted, instead of an end of its own.
+    """What the trainer of one attempt does: reads its data, works for `seconds` (None: until the task is released by
+    Player.release, or told to go), and ends with `code`. `killed`: the kernel's or the kubelet's reason, such as OOMKilled or Evicted, instead of an end of its own.
     `metrics` are rows of its end record; `saves`: on SIGTERM it stores a checkpoint first."""
 
     seconds: float | None = 0.05
@@ -102,12 +102,21 @@ class Player:
         self._broker = (broker_url, broker_ca)
         self._folder = folder
         self._lives: dict[str, _Life] = {}
+        self._released: dict[tuple[str, str], asyncio.Event] = {}
         self._group = asyncio.TaskGroup()
 
     def forget(self, namespace: str) -> None:
         """No scripts of this namespace any more."""
-        for key in [key for key in self.scripts if key[0] == namespace]:
-            del self.scripts[key]
+        for known in (self.scripts, self._released):
+            for key in [key for key in known if key[0] == namespace]:
+                del known[key]
+
+    def release(self, namespace: str, task: str) -> None:
+        """Trainers of this task that work for no set time end now, and those that come later at once."""
+        self._gate(namespace, task).set()
+
+    def _gate(self, namespace: str, task: str) -> asyncio.Event:
+        return self._released.setdefault((namespace, task), asyncio.Event())
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -195,12 +204,19 @@ class Player:
             read = await asyncio.to_thread(work, self._broker, token, run, room)
             if read.code:
                 return read
-            with suppress(TimeoutError):
-                await asyncio.wait_for(life.leaving.wait(), act.seconds)
+            await self._work(act, life, self._gate(pod["metadata"]["namespace"], run.task.name))
             if act.killed and not life.leaving.is_set():
                 return Acted(137, "")
             stopped = life.leaving.is_set()
             return await asyncio.to_thread(result_of, self._broker, token, run, room, act, stopped)
+
+    async def _work(self, act: Act, life: _Life, gate: asyncio.Event) -> None:
+        ends = [asyncio.ensure_future(life.leaving.wait())]
+        if act.seconds is None:
+            ends.append(asyncio.ensure_future(gate.wait()))
+        await asyncio.wait(ends, timeout=act.seconds, return_when=asyncio.FIRST_COMPLETED)
+        for each in ends:
+            each.cancel()
 
     async def _token(self, pod: Object) -> str:
         """The Node authorizer learns of the pod's binding a moment after us."""

@@ -1,130 +1,230 @@
-"""What people do on the rig while a fault happens. Each workload is driven by what is seen, not by the clock, so that
-it takes its course with a fault as without."""
+"""What people and trainers do while a fault happens: each a short story with one end.
 
-import asyncio
-import tempfile
-from pathlib import Path
+A workload is driven by what is seen, not by the clock, so that it takes its course with a fault as without.
+"""
+
+import datetime as dt
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from player import Act, Script
-from rig import Rig
+from player import Act, always
+from stage import DATASETS, JOBS, PODS, TASKS, Stage
 
-from collabspace.api import names
-from collabspace.api.manifest import DatasetFormat
-from collabspace.client.client import BrokerClient
-from collabspace.client.protocol import UploadTarget
-from collabspace.formats import SplitRule, prepare
-from collabspace.kube.client import Object
+from collabspace.kube import clock
 
-SECONDS = 60.0
-TASKS = f"/apis/{names.API_VERSION}/namespaces/{{}}/{names.COLLAB_TASKS}"
-DATASETS = f"/apis/{names.API_VERSION}/namespaces/{{}}/{names.SHARED_DATASETS}"
-SELECTIONS = f"/apis/{names.API_VERSION}/namespaces/{{}}/{names.MODEL_SELECTIONS}"
+Workload = Callable[[Stage], Awaitable[None]]
+UNTIL_RELEASED = Act(seconds=None)
+METRIC = "entity_micro_f1"
 
 
-class Stage:
-    """The teams of one plan: `owner` has the dataset `notes`, `team` is where tasks run. `roles` maps namespaces to
-    these words."""
-
-    def __init__(self, rig: Rig) -> None:
-        self.rig = rig
-        self.roles: dict[str, str] = {}
-        self.uids: dict[str, str] = {}
-
-    @property
-    def owner(self) -> str:
-        return self._named("owner")
-
-    @property
-    def team(self) -> str:
-        return self._named("team")
-
-    def _named(self, role: str) -> str:
-        return next(name for name, known in self.roles.items() if known == role)
-
-    async def set_up(self, gpus: int = 8) -> None:
-        """Both teams, and the dataset with one version, granted to `team`."""
-        for role in ("owner", "team"):
-            name = await self.rig.team(role, gpus=gpus)
-            self.roles[name] = role
-        await self.publish("one")
-        await self.grant()
-
-    async def close(self) -> None:
-        for namespace in list(self.roles):
-            await self.rig.remove(namespace)
-
-    async def uid(self, namespace: str) -> str:
-        if namespace not in self.uids:
-            self.uids[namespace] = (await self.rig.admin.get(f"/api/v1/namespaces/{namespace}"))["metadata"]["uid"]
-        return self.uids[namespace]
-
-    async def publish(self, words: str, name: str = "notes") -> str:
-        """A version of the dataset, which is made when it is not there; its digest."""
-        found = self.rig.eyes.objects("datasets", self.owner).get(name)
-        if found is None:
-            spec = {"format": "TokenClassification"}
-            found = await self.rig.admin.create(DATASETS.format(self.owner), kind("SharedDataset", name, spec))
-        token = await self.rig.publisher_token(self.owner)
-        return await asyncio.to_thread(self._push, token, found["metadata"]["uid"], name, words)
-
-    def _push(self, token: str, uid: str, name: str, words: str) -> str:
-        with tempfile.TemporaryDirectory(dir=self.rig.folder) as scratch:
-            raw = Path(scratch) / "raw"
-            raw.mkdir()
-            for split in ("train", "validation", "test"):
-                (raw / f"{split}.conll").write_text(f"{split}\tO\n{words}\tB-Disease\n.\tO\n\n")
-            ready = Path(scratch) / "ready"
-            done = prepare(raw, DatasetFormat.TOKEN_CLASSIFICATION, ready, owner_uid=uid, split=SplitRule())
-            target = UploadTarget(kind="Dataset", namespace=self.owner, name=name, uid=uid)
-            with BrokerClient(self.rig.broker_url, lambda: token, self.rig.broker_ca) as client:
-                return client.push(target, done.manifest, ready).digest
-
-    async def grant(self, name: str = "notes", **changes: Any) -> None:
-        """Makes this the dataset's only grant."""
-        grant = {
-            "name": "g",
-            "namespace": self.team,
-            "namespaceUID": await self.uid(self.team),
-            "uses": ["Train", "Evaluate"],
-            **changes,
-        }
-        await self.rig.admin.merge(f"{DATASETS.format(self.owner)}/{name}", {"spec": {"grants": [grant]}})
-
-    async def task(self, name: str, script: Script | None = None, gpu: int = 1, **spec: Any) -> Object:
-        """Submits a task; `script` is what its trainers do."""
-        if script is not None:
-            self.rig.player.scripts[self.team, name] = script
-        body = {
-            "task": "TokenClassification",
-            "method": "FullFineTuning",
-            "initialization": "Random",
-            "datasets": [{"name": "notes", "datasetRef": {"namespace": self.owner, "name": "notes"}}],
-            "resourcesPerNode": {"cpu": "1", "memory": "1Gi", "nvidia.com/gpu": str(gpu)},
-            **spec,
-        }
-        return await self.rig.admin.create(TASKS.format(self.team), kind("CollabTask", name, body))
-
-    def seen(self, name: str) -> Object:
-        return self.rig.eyes.objects("tasks", self.team).get(name, {})
-
-    async def until(self, name: str, *reasons: str) -> None:
-        """The task says one of these reasons."""
-        await self.rig.eyes.until(
-            lambda: self.seen(name).get("status", {}).get("reason") in reasons,
-            SECONDS,
-            f"task {name}: reason {' or '.join(reasons)}",
-        )
-
-
-def kind(kind: str, name: str, spec: Object) -> Object:
-    return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
-
-
-class Train:
+async def train(stage: Stage) -> None:
     """One task from submission to its stored result."""
+    await stage.set_up()
+    await stage.task("t", always)
+    await stage.completed("t")
 
-    async def play(self, stage: Stage) -> None:
-        await stage.set_up()
-        await stage.task("t", lambda _: Act())
-        await stage.until("t", "Completed")
+
+async def quota(stage: Stage) -> None:
+    """The second task waits until the first has ended."""
+    await stage.set_up(gpus=1)
+    await stage.task("first", lambda _: UNTIL_RELEASED)
+    await stage.running("first")
+    await stage.task("second", always)
+    await stage.until("second", "WaitingForQuota")
+    stage.release("first")
+    await stage.completed("first", "second")
+
+
+async def quota_raised(stage: Stage) -> None:
+    """The second task waits until the admin gives the team more."""
+    await stage.set_up(gpus=1)
+    await stage.task("first", lambda _: UNTIL_RELEASED)
+    await stage.running("first")
+    await stage.task("second", lambda _: UNTIL_RELEASED)
+    await stage.until("second", "WaitingForQuota")
+    await stage.quota(2)
+    await stage.running("second")
+    stage.release("first")
+    stage.release("second")
+    await stage.completed("first", "second")
+
+
+async def out_of_memory(stage: Stage) -> None:
+    """The kernel ends the first attempt, the second has more memory."""
+    await stage.set_up()
+    await stage.task("t", lambda attempt: Act(killed="OOMKilled") if attempt == 1 else Act())
+    await stage.completed("t")
+
+
+async def too_large(stage: Stage) -> None:
+    """The trainer itself says that memory ran out (exit code 30)."""
+    await stage.set_up()
+    await stage.task("t", lambda attempt: Act(code=30) if attempt == 1 else Act())
+    await stage.completed("t")
+
+
+async def evicted(stage: Stage) -> None:
+    """The kubelet evicts the first attempt."""
+    await stage.set_up()
+    await stage.task("t", lambda attempt: Act(killed="Evicted") if attempt == 1 else Act())
+    await stage.completed("t")
+
+
+async def pod_deleted(stage: Stage) -> None:
+    """Somebody deletes the pod of a running attempt, which saves a checkpoint."""
+    await stage.set_up()
+    await stage.task("t", lambda attempt: Act(seconds=None, saves=True) if attempt == 1 else Act())
+    await stage.running("t")
+    pod = next(iter(stage.rig.eyes.objects("pods", stage.team)))
+    await stage.delete(PODS.format(stage.team), pod)
+    await stage.completed("t")
+
+
+async def job_deleted(stage: Stage) -> None:
+    """Somebody deletes the Job of a running attempt."""
+    await stage.set_up()
+    await stage.task("t", lambda attempt: UNTIL_RELEASED if attempt == 1 else Act())
+    await stage.running("t")
+    await stage.delete(JOBS.format(stage.team), "t-1")
+    await stage.completed("t")
+
+
+async def data_error(stage: Stage) -> None:
+    """The same input would only fail again: the task is over."""
+    await stage.set_up()
+    await stage.task("t", lambda _: Act(code=20, message="train.conll: line 3: two columns are needed"))
+    await stage.until("t", "DataError")
+
+
+async def granted_late(stage: Stage) -> None:
+    """The task waits for its grant."""
+    await stage.set_up(granted=False)
+    await stage.task("t", always)
+    await stage.until("t", "GrantMissing")
+    await stage.grant()
+    await stage.completed("t")
+
+
+async def revoked(stage: Stage) -> None:
+    """The owner takes the grant back under a running trainer."""
+    await stage.set_up()
+    await stage.task("t", lambda _: UNTIL_RELEASED)
+    await stage.running("t")
+    await stage.rig.admin.merge(f"{DATASETS.format(stage.owner)}/notes", {"spec": {"grants": []}})
+    await stage.until("t", "AccessRevoked")
+
+
+async def expired(stage: Stage) -> None:
+    """The grant runs out under a running trainer."""
+    await stage.set_up()
+    await stage.task("t", lambda _: UNTIL_RELEASED)
+    await stage.running("t")
+    await stage.grant(notAfter=clock.rfc3339(clock.now() + dt.timedelta(seconds=2)))
+    await stage.until("t", "AccessRevoked")
+
+
+async def suspended(stage: Stage) -> None:
+    """Stopped by its owner with a checkpoint, then resumed."""
+    await stage.set_up()
+    await stage.task("t", lambda attempt: Act(seconds=None, saves=True) if attempt == 1 else Act())
+    await stage.running("t")
+    await stage.change("t", suspend=True)
+    await stage.until("t", "Suspended")
+    await stage.change("t", suspend=False)
+    await stage.completed("t")
+
+
+async def deleted(stage: Stage) -> None:
+    """The task is deleted under a running trainer, and another takes its quota."""
+    await stage.set_up(gpus=1)
+    await stage.task("t", lambda _: UNTIL_RELEASED)
+    await stage.running("t")
+    await stage.task("heir", always)
+    await stage.delete(TASKS.format(stage.team), "t")
+    await stage.completed("heir")
+
+
+async def evaluated(stage: Stage) -> None:
+    """A second task measures what the first has stored, and waits for it."""
+    await stage.set_up()
+    source = {"kind": "CollabTask", "namespace": stage.team, "name": "t"}
+    data = [{"name": "new", "datasetRef": {"namespace": stage.owner, "name": "notes"}, "role": "Evaluate"}]
+    await stage.task("measures", always, method="Evaluation", initialization=None, modelFrom=source, datasets=data)
+    await stage.until("measures", "DatasetNotReady")
+    await stage.task("t", always)
+    await stage.completed("t", "measures")
+
+
+async def new_version(stage: Stage) -> None:
+    """The owner pushes another version meanwhile: the running task keeps its own, the next has the new one."""
+    await stage.set_up()
+    await stage.task("t", lambda attempt: Act(seconds=None, saves=True) if attempt == 1 else Act())
+    await stage.running("t")
+    digest = await stage.publish("two")
+    seen = stage.rig.eyes
+    await seen.until(
+        lambda: (
+            seen.objects("datasets", stage.owner)["notes"].get("status", {}).get("versions", [{}])[0].get("digest")
+            == digest
+        ),
+        60,
+        "the new version is in the dataset's status",
+    )
+    await stage.task("u", always)
+    await stage.completed("u")
+    await stage.delete(PODS.format(stage.team), next(each for each in seen.objects("pods", stage.team) if "t-1" in each))
+    await stage.completed("t")
+
+
+async def several(stage: Stage) -> None:
+    """Four tasks at once on a quota of two, one of which fails."""
+    await stage.set_up(gpus=2)
+    for number in range(4):
+        await stage.task(f"t{number}", lambda attempt, bad=number == 1: Act(code=20 if bad else 0))  # type: ignore[misc]
+    await stage.completed("t0", "t2", "t3")
+    await stage.until("t1", "DataError")
+
+
+async def selection(stage: Stage) -> None:
+    """Two candidates, two comparisons, and the better one becomes the alias."""
+    await stage.set_up()
+    stage.script("s-tuned", lambda _: Act(metrics=_scores("0.9")))
+    stage.script("s-window", lambda _: Act(metrics=_scores("0.8")))
+    stage.script("s-choose", lambda _: Act(metrics=(_difference("window"),)))
+    stage.script("s-final", lambda _: Act(metrics=(_difference("baseline"),)))
+    candidates = [
+        {"name": "tuned", "method": "FullFineTuning", "initialization": "Random"},
+        {"name": "window", "method": "WindowFeatures", "initialization": "Random"},
+    ]
+    await stage.selection("s", candidates, promotion={"alias": "best", "mode": "Automatic"})
+    await stage.selected("s", "Completed")
+
+
+def _scores(value: str) -> tuple[dict[str, Any], ...]:
+    return tuple({"name": METRIC, "value": value, "split": split} for split in ("validation", "test"))
+
+
+def _difference(label: str) -> dict[str, Any]:
+    return {"name": "difference", "value": "0.1", "split": "test", "label": label, "low": "0.05", "high": "0.15"}
+
+
+WORKLOADS: dict[str, Workload] = {
+    "train": train,
+    "quota": quota,
+    "quota-raised": quota_raised,
+    "out-of-memory": out_of_memory,
+    "too-large": too_large,
+    "evicted": evicted,
+    "pod-deleted": pod_deleted,
+    "job-deleted": job_deleted,
+    "data-error": data_error,
+    "granted-late": granted_late,
+    "revoked": revoked,
+    "expired": expired,
+    "suspended": suspended,
+    "deleted": deleted,
+    "evaluated": evaluated,
+    "new-version": new_version,
+    "several": several,
+    "selection": selection,
+}
