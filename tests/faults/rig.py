@@ -105,6 +105,8 @@ class Rig:
         self._servers: list[ForkServer] = []
         self._background: list[asyncio.Task[Any]] = []
         self.namespaces: list[str] = []
+        self.owner: str | None = None
+        """The namespace of data that all plans read, made by the first."""
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)

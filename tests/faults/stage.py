@@ -44,19 +44,28 @@ class Stage:
     def _named(self, role: str) -> str:
         return next(name for name, known in self.roles.items() if known == role)
 
-    async def set_up(self, gpus: int = 8, *, granted: bool = True) -> None:
-        """Both teams, and the dataset with one version, granted to `team`."""
-        for role in ("owner", "team"):
-            name = f"{role}-{uuid.uuid4().hex[:8]}"
-            self.roles[name] = role
-            await self.rig.team(name=name, gpus=gpus)
-        await self.publish("one")
-        if granted:
-            await self.grant()
+    async def set_up(self, gpus: int = 8, *, granted: bool = True, fresh: bool = False) -> None:
+        """A new team, and the dataset with one version, granted to it. Its owner serves all plans of a rig, since each
+        version costs a second of checks at the broker; with `fresh` it is new as well."""
+        if fresh or self.rig.owner is None:
+            owner = await self._team("owner", gpus)
+            await self.publish("one")
+            if not fresh:
+                self.rig.owner = owner
+        else:
+            self.roles[self.rig.owner] = "owner"
+        await self._team("team", gpus)
+        await (self.grant() if granted else self.revoke())
+
+    async def _team(self, role: str, gpus: int) -> str:
+        name = f"{role}-{uuid.uuid4().hex[:8]}"
+        self.roles[name] = role
+        return await self.rig.team(name=name, gpus=gpus)
 
     async def close(self) -> None:
         for namespace in list(self.roles):
-            await self.rig.remove(namespace)
+            if namespace != self.rig.owner:
+                await self.rig.remove(namespace)
 
     async def uid(self, namespace: str) -> str:
         if namespace not in self.uids:
@@ -93,7 +102,21 @@ class Stage:
             "uses": ["Train", "Evaluate"],
             **changes,
         }
-        await self.rig.admin.merge(f"{DATASETS.format(self.owner)}/{name}", {"spec": {"grants": [grant]}})
+        await self._give(name, [grant])
+
+    async def revoke(self, name: str = "notes") -> None:
+        await self._give(name, [])
+
+    async def _give(self, name: str, grants: list[Object]) -> None:
+        """Returns when the operator knows the grants and the versions."""
+        path = f"{DATASETS.format(self.owner)}/{name}"
+        generation = (await self.rig.admin.merge(path, {"spec": {"grants": grants}}))["metadata"]["generation"]
+
+        def known() -> bool:
+            status = self.rig.eyes.objects("datasets", self.owner).get(name, {}).get("status", {})
+            return status.get("observedGeneration", 0) >= generation and bool(status.get("versions"))
+
+        await self.rig.eyes.until(known, SECONDS, f"dataset {name}: generation {generation} is known")
 
     async def task(self, name: str, script: Script | None = None, gpu: int = 1, **spec: Any) -> Object:
         """Submits a task; `script` is what its trainers do."""

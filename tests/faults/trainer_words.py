@@ -1,6 +1,7 @@
 """What a played trainer says to the broker: the real protocol by the real client, with the work itself left out."""
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from collabspace.api.manifest import FileEntry, Manifest
 from collabspace.api.run import CheckpointReference, EndRecord, ExitCode, Metric, RunDocument
 from collabspace.client.client import BrokerClient
-from collabspace.client.errors import AccessRefused, BrokerError, BrokerUnavailable
+from collabspace.client.errors import AccessRefused, BrokerError
 
 PATIENCE_SECONDS = 15.0
 STEPS = 30
@@ -63,14 +64,19 @@ def _stop(client: BrokerClient, run: RunDocument, room: Path, act: Any) -> Acted
     identity, step = run.training_digest(), 10 * run.execution.attempt
     files = {"model.safetensors": b"weights", "state.json": f'{{"step": {step}}}'.encode()}
     manifest = _manifest(run.task.uid, "Checkpoint", _written(room / "checkpoint", files))
-    done = client.publish_checkpoint(run.task, run.execution.attempt, identity, step, room / "checkpoint", manifest)
+    try:
+        done = client.publish_checkpoint(run.task, run.execution.attempt, identity, step, room / "checkpoint", manifest)
+    except BrokerError:
+        return _end(client, run, EndRecord(code=ExitCode.PREEMPTED_UNSAVED, reason="PreemptedUnsaved"))
     kept = CheckpointReference(step=step, digest=done.digest)
     return _end(client, run, EndRecord(code=ExitCode.PREEMPTED, reason="Preempted", step=step, checkpoint=kept))
 
 
 def _end(client: BrokerClient, run: RunDocument, record: EndRecord) -> Acted:
+    """As the trainer does it: the process ends with its own code, whether the broker heard of it or not."""
     whole = record.model_copy(update={"step": record.step or STEPS, "total_steps": STEPS})
-    client.end_attempt(run.task.uid, run.execution.attempt, whole)
+    with suppress(BrokerError):
+        client.end_attempt(run.task.uid, run.execution.attempt, whole)
     return Acted(int(whole.code), whole.model_dump_json(by_alias=True, exclude_none=True))
 
 
@@ -78,12 +84,7 @@ def _failed(client: BrokerClient, run: RunDocument, error: BrokerError) -> Acted
     """As the trainer's table of exits says."""
     code = ExitCode.ACCESS_REFUSED if isinstance(error, AccessRefused) else ExitCode.TRANSIENT
     record = EndRecord(code=code, reason="AccessRefused" if code == ExitCode.ACCESS_REFUSED else "Transient")
-    if not isinstance(error, BrokerUnavailable):
-        try:
-            return _end(client, run, record)
-        except BrokerError:
-            return Acted(int(code), record.model_dump_json(by_alias=True, exclude_none=True))
-    return Acted(int(code), record.model_dump_json(by_alias=True, exclude_none=True))
+    return _end(client, run, record)
 
 
 def result_files(run: RunDocument) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from player import Act, always
-from stage import DATASETS, JOBS, PODS, TASKS, Stage
+from stage import JOBS, PODS, TASKS, Stage
 
 from collabspace.kube import clock
 
@@ -110,7 +110,7 @@ async def revoked(stage: Stage) -> None:
     await stage.set_up()
     await stage.task("t", lambda _: UNTIL_RELEASED)
     await stage.running("t")
-    await stage.rig.admin.merge(f"{DATASETS.format(stage.owner)}/notes", {"spec": {"grants": []}})
+    await stage.revoke()
     await stage.until("t", "AccessRevoked")
 
 
@@ -157,7 +157,7 @@ async def evaluated(stage: Stage) -> None:
 
 async def new_version(stage: Stage) -> None:
     """The owner pushes another version meanwhile: the running task keeps its own, the next has the new one."""
-    await stage.set_up()
+    await stage.set_up(fresh=True)
     await stage.task("t", lambda attempt: Act(seconds=None, saves=True) if attempt == 1 else Act())
     await stage.running("t")
     digest = await stage.publish("two")
