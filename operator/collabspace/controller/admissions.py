@@ -1,6 +1,7 @@
 """The admission queue: which tasks wait, what the last pass said about each, and when the next pass runs."""
 
 import asyncio
+import math
 from collections.abc import Mapping
 
 from collabspace.api import timestamp
@@ -15,8 +16,10 @@ from collabspace.kube import clock
 
 # A pass takes longer with more tasks waiting; so much of the loop is left to other work.
 REST_FACTOR = 3.0
-# A verdict whose words alone changed is passed on this often.
+# A verdict whose words alone changed is passed on this often, and so many of them a second at most: in a long queue the
+# numbers of every task change all the time, and writes are for those that start.
 WORDS_SECONDS = 60.0
+WORDS_A_SECOND = 2.0
 
 
 class Admissions:
@@ -71,8 +74,7 @@ class Admissions:
         quotas = self._quotas()
         admitted = {key for key, each in self._verdicts.items() if each.decision is Decision.ADMIT}
         queue = [each for key, each in self._waiting.items() if key not in admitted]
-        holdings = list(self._world.holdings.values())
-        verdicts = decide(queue, holdings, quotas, list(self._world.nodes.values()), clock.now())
+        verdicts = decide(queue, self._world.holdings.counts(), quotas, list(self._world.nodes.values()), clock.now())
         again = self._tell(verdicts, start)
         taken = loop.time() - start
         self._rest_until = loop.time() + REST_FACTOR * taken
@@ -81,15 +83,16 @@ class Admissions:
 
     def _tell(self, verdicts: Mapping[str, Verdict], now: float) -> float | None:
         again: float | None = None
+        rest = max(WORDS_SECONDS, len(self._waiting) / WORDS_A_SECOND)
         for key, entry in self._waiting.items():
             verdict = verdicts.get(entry.uid)
             before = self._verdicts.get(key)
             if verdict is None or verdict == before:
                 continue
             same = before is not None and (before.decision, before.reason) == (verdict.decision, verdict.reason)
-            age = now - self._told.get(key, -WORDS_SECONDS)
-            if same and age < WORDS_SECONDS:
-                again = min(again or WORDS_SECONDS, WORDS_SECONDS - age)
+            age = now - self._told.get(key, -math.inf)
+            if same and age < rest:
+                again = min(again or rest, rest - age)
                 continue
             self._verdicts[key] = verdict
             self._told[key] = now

@@ -1,6 +1,7 @@
 """What admitted tasks hold, from the moment of their admission until their pods are gone."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 from collabspace.core.admission import Holding
 from collabspace.core.quantity import Amount
@@ -14,10 +15,14 @@ class Holdings:
 
     def __init__(self) -> None:
         self._held: dict[str, tuple[int, Holding]] = {}
+        self._counts = Counter[Holding]()
 
     def hold(self, uid: str, attempt: int, team: str, amount: Amount) -> None:
         if attempt >= self.attempt(uid):
-            self._held[uid] = (attempt, Holding(team, amount))
+            self._drop(uid)
+            holding = Holding(team, amount)
+            self._held[uid] = (attempt, holding)
+            self._counts[holding] += 1
 
     def attempt(self, uid: str) -> int:
         """Of which attempt the task holds something; 0: nothing."""
@@ -27,12 +32,20 @@ class Holdings:
         """Frees what the attempt, or one before it, holds. Whether there was something to free."""
         if uid not in self._held or attempt < self.attempt(uid):
             return False
-        del self._held[uid]
+        self._drop(uid)
         return True
 
     def items(self) -> Iterator[tuple[str, int, Holding]]:
         """Of each task: uid, attempt, and what it holds."""
         return iter([(uid, attempt, holding) for uid, (attempt, holding) in self._held.items()])
 
-    def values(self) -> Iterator[Holding]:
-        return iter([holding for _, holding in self._held.values()])
+    def counts(self) -> Mapping[Holding, int]:
+        """How many tasks hold the same: there are far fewer kinds of holdings than tasks."""
+        return self._counts
+
+    def _drop(self, uid: str) -> None:
+        known = self._held.pop(uid, None)
+        if known is not None:
+            self._counts[known[1]] -= 1
+            if not self._counts[known[1]]:
+                del self._counts[known[1]]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -12,6 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 import kopf
+import uvloop
 
 from collabspace.api import names
 from collabspace.api.catalogue import catalogue
@@ -38,6 +40,7 @@ from collabspace.kube.lease import Identity, Lease
 BEAT_SECONDS = 0.5
 DRAIN_SECONDS = 10.0
 LEASE_SECONDS = 2.0
+GC_THRESHOLD = 50_000
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{names.SYSTEM_NAMESPACE}/leases"
 # The Lease bears the name of the account that may take it.
 LEASE = names.OPERATOR_ACCOUNT
@@ -51,7 +54,7 @@ def main() -> None:
     try:
         settings = load()
         access = config.load(settings.kubeconfig)
-        code = asyncio.run(serve(settings, access))
+        code = uvloop.run(serve(settings, access))
     except (SettingsError, config.NoClusterError) as error:
         sys.stderr.write(f"collabspace-operator: {' '.join(str(error).split())}\n")
         code = 2
@@ -196,6 +199,10 @@ class Operator:
         for number in range(self._settings.workers):
             parts.start(f"worker-{number}", reconciler.work())
         await asyncio.sleep(0)  # the monitor's first figures are there before anybody is told that we are ready
+        # What is there now stays: the collector need not look at it over and over.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD)
         health.ready = True
         log.info("ready: %d tasks, %d datasets, %d Jobs", len(world.tasks), len(world.datasets), len(world.jobs))
         parts.start(KOPF, self._kopf())

@@ -1,7 +1,7 @@
 """Keys that need a look, each at most once in the queue and never by two workers at a time."""
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from typing import NamedTuple
 
 from collabspace.controller.metrics import QUEUE_DEPTH
@@ -15,15 +15,37 @@ class WorkKey(NamedTuple):
     name: str
 
 
+class _Lane:
+    """First come, first served within a namespace; namespaces take turns, so that none waits behind another's burst."""
+
+    def __init__(self) -> None:
+        self._keys: OrderedDict[str, deque[WorkKey]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    def append(self, key: WorkKey) -> None:
+        self._keys.setdefault(key.namespace, deque()).append(key)
+
+    def popleft(self) -> WorkKey:
+        namespace, keys = next(iter(self._keys.items()))
+        key = keys.popleft()
+        if keys:
+            self._keys.move_to_end(namespace)
+        else:
+            del self._keys[namespace]
+        return key
+
+
 class KeyQueue:
-    """First come, first served, in two lanes: what may wait (statuses in a burst) goes after all that is urgent.
+    """Two lanes: what may wait (statuses in a burst) goes after all that is urgent.
 
     Keys are taken always, but none is handed out between shut() and open().
     """
 
     def __init__(self) -> None:
-        self._urgent: deque[WorkKey] = deque()
-        self._patient: deque[WorkKey] = deque()
+        self._urgent = _Lane()
+        self._patient = _Lane()
         self._waiting: dict[WorkKey, bool] = {}
         self._working: set[WorkKey] = set()
         self._again: dict[WorkKey, bool] = {}

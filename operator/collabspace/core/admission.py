@@ -5,6 +5,7 @@ run; but after PATIENCE its team's later tasks that need the same resource stop 
 """
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -80,25 +81,30 @@ class _Use:
     gpus_reserved: bool = False
     cpus_reserved: bool = False
 
-    def take(self, amount: Amount) -> None:
-        self.gpus += amount.gpus
-        self.cpu_millis += amount.cpu_millis
-        self.gpu_tasks += amount.gpus > 0
-        self.tasks += 1
+    def take(self, amount: Amount, tasks: int = 1) -> None:
+        self.gpus += amount.gpus * tasks
+        self.cpu_millis += amount.cpu_millis * tasks
+        self.gpu_tasks += tasks if amount.gpus > 0 else 0
+        self.tasks += tasks
 
 
 def decide(
     waiting: Iterable[Waiting],
-    holdings: Iterable[Holding],
+    holdings: Mapping[Holding, int],
     quotas: Mapping[str, Quota],
     nodes: Sequence[Node],
     now: dt.datetime,
 ) -> dict[str, Verdict]:
-    """A verdict for every waiting task, by uid. Admits as many as fit; the numbers in messages hold after the pass."""
+    """A verdict for every waiting task, by uid. Admits as many as fit; the numbers in messages hold after the pass.
+
+    `holdings` says how many admitted tasks hold the same. A pass takes time for nodes and waiting tasks, hardly any for
+    admitted ones.
+    """
     use: dict[str, _Use] = {}
-    held = list(holdings)
-    for each in held:
-        use.setdefault(each.team, _Use()).take(each.amount)
+    held = Counter[Amount]()
+    for each, tasks in holdings.items():
+        use.setdefault(each.team, _Use()).take(each.amount, tasks)
+        held[each.amount] += tasks
     capacity = _Capacity(nodes, held)
     verdicts: dict[str, Verdict] = {}
     over: list[tuple[Waiting, _Short]] = []
@@ -185,15 +191,14 @@ class _Capacity:
     """First fit over the usable nodes. Where kube-scheduler puts running pods is not known here, so what is held is
     laid out anew, largest first; a held amount that fits nowhere presses on the emptiest node."""
 
-    def __init__(self, nodes: Sequence[Node], holdings: Sequence[Holding]) -> None:
+    def __init__(self, nodes: Sequence[Node], held: Mapping[Amount, int]) -> None:
         ordered = sorted(nodes, key=lambda each: each.name)
         self._offers = {node.allocatable for node in ordered}
         self._free = [node.allocatable for node in ordered if node.usable]
-        self._full: set[Amount] = set()
-        for holding in sorted(holdings, key=lambda each: _size(each.amount), reverse=True):
-            if self._free and not self._take(holding.amount):
-                emptiest = max(range(len(self._free)), key=lambda index: _size(self._free[index]))
-                self._free[emptiest] -= holding.amount
+        # The first node that may have room for an amount. Room only shrinks, so what is too small once stays so.
+        self._first: dict[Amount, int] = {}
+        for amount in sorted(held, key=_size, reverse=True):
+            self._lay_out(amount, held[amount])
 
     def beyond(self, amount: Amount) -> Verdict | None:
         """A refusal when no node could ever hold the amount; while no node is Ready, nothing is known."""
@@ -207,12 +212,13 @@ class _Capacity:
         )
 
     def place(self, amount: Amount) -> bool:
-        # What did not fit once does not fit later in the same pass: room only shrinks.
-        if amount in self._full:
-            return False
-        if self._take(amount):
-            return True
-        self._full.add(amount)
+        """Takes the room on the first node that has it."""
+        for index in range(self._first.get(amount, 0), len(self._free)):
+            if amount.fits(self._free[index]):
+                self._free[index] -= amount
+                self._first[amount] = index
+                return True
+        self._first[amount] = len(self._free)
         return False
 
     def shortage(self, amount: Amount) -> str:
@@ -220,12 +226,17 @@ class _Capacity:
             return f"asked {amount}; no node of the cluster is ready"
         return f"asked {amount}; no ready node has that much free now"
 
-    def _take(self, amount: Amount) -> bool:
+    def _lay_out(self, amount: Amount, times: int) -> None:
+        left = times
         for index, room in enumerate(self._free):
-            if amount.fits(room):
-                self._free[index] = room - amount
-                return True
-        return False
+            here = min(left, amount.count_in(room, left))
+            self._free[index] = room - amount * here
+            left -= here
+            if not left:
+                return
+        for _ in range(left if self._free else 0):
+            emptiest = max(range(len(self._free)), key=lambda index: _size(self._free[index]))
+            self._free[emptiest] -= amount
 
 
 def _size(amount: Amount) -> tuple[int, int, int]:

@@ -47,6 +47,18 @@ class Amount:
             self.gpus - other.gpus, self.cpu_millis - other.cpu_millis, self.memory_bytes - other.memory_bytes
         )
 
+    def __mul__(self, times: int) -> "Amount":
+        return Amount(self.gpus * times, self.cpu_millis * times, self.memory_bytes * times)
+
+    def count_in(self, room: "Amount", most: int) -> int:
+        """How often this goes into `room`, at most so often."""
+        parts = (
+            (self.gpus, room.gpus),
+            (self.cpu_millis, room.cpu_millis),
+            (self.memory_bytes, room.memory_bytes),
+        )
+        return max(0, min([most, *(there // each for each, there in parts if each)]))
+
     def fits(self, room: "Amount") -> bool:
         """Whether this goes into `room` in every part. A part that is not asked for fits even where room is short."""
         return (

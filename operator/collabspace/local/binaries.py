@@ -104,7 +104,7 @@ def _lock(path: Path, progress: Progress) -> Iterator[None]:
 
 def _install(target: Path, progress: Progress) -> None:
     """Build into a folder beside the target, then rename: the target exists complete or not at all."""
-    environment = _go_environment(progress)
+    environment = go_environment(progress)
     with tempfile.TemporaryDirectory(prefix=".building-", dir=target.parent) as scratch:
         module, output = Path(scratch, "module"), Path(scratch, "bin")
         module.mkdir()
@@ -129,7 +129,7 @@ def _ldflags() -> str:
     return " ".join(flags)
 
 
-def _go_environment(progress: Progress) -> dict[str, str]:
+def go_environment(progress: Progress) -> dict[str, str]:
     """The environment to build in, Go first on its PATH; the user's proxies and Go settings stay as they are."""
     environment = os.environ | {"CGO_ENABLED": "0", "GOWORK": "off"}
     if _go_version() >= GO_MINIMUM:

@@ -24,8 +24,8 @@ from collabspace.local.state import LOOPBACK, State
 
 ISSUER: Final = "https://kubernetes.default.svc"
 SERVICE_RANGE: Final = "10.96.0.0/16"
-CLIENT_QPS: Final = 100
-CLIENT_BURST: Final = 200
+CLIENT_QPS: Final = 1000
+CLIENT_BURST: Final = 2000
 ADMIN: Final = Subject("collabspace-admin", ("system:masters",))
 APISERVER_HOSTS: Final = (*LOOPBACK_HOSTS, "kubernetes", "kubernetes.default", "kubernetes.default.svc")
 # In the order of their start.

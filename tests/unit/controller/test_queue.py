@@ -35,6 +35,14 @@ async def test_urgent_keys_go_before_patient_ones_and_a_patient_key_may_become_u
     assert not queue.pressed
 
 
+async def test_namespaces_take_turns() -> None:
+    queue = KeyQueue()
+    flood = [WorkKey("task", "noisy", str(number)) for number in range(3)]
+    for key in (*flood, A, B):
+        queue.add(key)
+    assert await drained(queue) == [flood[0], A, flood[1], B, flood[2]]
+
+
 async def test_a_key_in_work_is_given_to_nobody_else_and_comes_again_when_it_was_added_meanwhile() -> None:
     queue = KeyQueue()
     queue.add(A)

@@ -1,6 +1,7 @@
 """Admission: tables for each rule, then whole lives played to the end."""
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Sequence
 
 import pytest
@@ -30,7 +31,7 @@ def judge(
     nodes: Sequence[Node] = (BIG,),
 ) -> dict[str, Verdict]:
     quotas = {"a": quota if isinstance(quota, Quota) else Quota(quota), "b": Quota(4)}
-    return decide(waiting, holdings, quotas, nodes, NOW)
+    return decide(waiting, Counter(holdings), quotas, nodes, NOW)
 
 
 def admitted(verdicts: dict[str, Verdict]) -> set[str]:
@@ -154,10 +155,9 @@ def test_every_task_ends_or_is_refused_and_no_quota_is_ever_exceeded(
             if arrival == step:
                 waiting[uid] = Waiting(uid, team, amount, priority, now)
         running = {uid: each for uid, each in running.items() if each[1] > step or ended.add(uid)}
-        verdicts = decide(waiting.values(), [each for each, _ in running.values()], quotas, nodes, now)
-        assert verdicts == decide(
-            list(waiting.values())[::-1], [each for each, _ in running.values()], quotas, nodes, now
-        )
+        holdings = Counter(each for each, _ in running.values())
+        verdicts = decide(waiting.values(), holdings, quotas, nodes, now)
+        assert verdicts == decide(list(waiting.values())[::-1], holdings, quotas, nodes, now)
         assert verdicts.keys() == waiting.keys()
         for uid in admitted(verdicts):
             task = waiting.pop(uid)
@@ -168,7 +168,7 @@ def test_every_task_ends_or_is_refused_and_no_quota_is_ever_exceeded(
             assert quota.cpu_millis is None or sum(each.cpu_millis for each in held) <= quota.cpu_millis
         if step > 5 and not running:
             assert all(
-                each.decision is Decision.REFUSE for each in decide(waiting.values(), [], quotas, nodes, now).values()
+                each.decision is Decision.REFUSE for each in decide(waiting.values(), {}, quotas, nodes, now).values()
             )
             break
     assert len(ended) + len(waiting) == len(specs)
@@ -182,8 +182,8 @@ def test_nothing_stands_idle_that_a_young_task_could_use(
 ) -> None:
     queue = [Waiting(f"t{number}", each[1], each[0], each[2], NOW) for number, each in enumerate(specs)]
     endless = [Node("endless", Amount(10**6, 10**9, 10**15))]
-    verdicts = decide(queue, [], quotas, endless, NOW)
-    held = [Holding(each.team, each.amount) for each in queue if each.uid in admitted(verdicts)]
+    verdicts = decide(queue, {}, quotas, endless, NOW)
+    held = Counter(Holding(each.team, each.amount) for each in queue if each.uid in admitted(verdicts))
     rest = [each for each in queue if each.uid not in admitted(verdicts)]
     assert admitted(decide(rest, held, quotas, endless, NOW)) == set()
 
@@ -199,10 +199,18 @@ def test_a_pass_over_ten_thousand_tasks_is_linear_enough_to_be_counted_in_steps(
             return super().fits(room)
 
     queue = [Waiting(f"t{number:05}", "a", Counted(1, 1000, GIB), 0, NOW) for number in range(10_000)]
-    nodes = [Node(f"n{number:03}", Amount(4, 16_000, 64 * GIB)) for number in range(100)]
-    verdicts = decide(queue, [], {"a": Quota(10_000)}, nodes, NOW)
-    assert len(admitted(verdicts)) == 400
-    assert count < 10_000 * 4
+    nodes = [Node(f"n{number:03}", Amount(4, 16_000, 64 * GIB)) for number in range(1_000)]
+    held = {Holding("b", Counted(2, 1000, GIB)): 1_000}
+    verdicts = decide(queue, held, {"a": Quota(10_000)}, nodes, NOW)
+    assert len(admitted(verdicts)) == 2_000
+    assert count <= 2 * (len(queue) + len(nodes))
+
+
+def test_what_is_held_is_laid_out_like_one_by_one() -> None:
+    nodes = [Node("small", Amount(3, 8_000, 64 * GIB)), Node("large", Amount(4, 64_000, 64 * GIB))]
+    held = [Holding("b", ask(2)), Holding("b", ask(2)), Holding("b", ask(1, cpus=7))]
+    assert admitted(judge([waits("x", ask(1)), waits("y", ask(1), team="b")], held, nodes=nodes)) == {"x"}
+    assert admitted(judge([waits("x", ask(2)), waits("y", ask(1))], held[:2], nodes=nodes)) == {"x", "y"}
 
 
 @pytest.mark.parametrize("quota", [0, 1, 7])
