@@ -17,10 +17,10 @@ import observer_quota
 import observer_remains
 import observer_tasks
 import observer_writers
-from observer_evidence import OPERATOR, Evidence, condition, final, key_of, status
+from observer_evidence import OPERATOR, Evidence, Row, condition, final, key_of, status
 from observer_sources import AuditLog, Journal, LedgerReader, Tail
 from sqlalchemy.exc import SQLAlchemyError
-from watching import ApiServer, History, Object, Watch
+from watching import ApiServer, History, Watch
 
 PATHS = {
     "tasks": "/apis/collabspace.io/v1alpha1/collabtasks",
@@ -65,6 +65,8 @@ class Observer:
         self._ledger = LedgerReader(ledger)
         self._chains = observer_ledger.Chains()
         self._broken: list[str] = []
+        self._unread = ""
+        self._access: dict[str, list[Row]] = {}
         self._store = store
         self._journal = Journal(journal)
         self._logs = [Tail(path) for path in logs]
@@ -94,6 +96,7 @@ class Observer:
             history.forget(gone)
         for name in gone:
             self._audit.calls.pop(name, None)
+            self._access.pop(name, None)
 
     def evidence(self, namespaces: Collection[str]) -> Evidence:
         """What is known of them now. A ledger that cannot be read is told by `violations`."""
@@ -121,17 +124,21 @@ class Observer:
             rest=self._rest,
         )
 
-    def _read_ledger(self, now: float, wanted: frozenset[str]) -> tuple[list[Object], list[Object]]:
+    def _read_ledger(self, now: float, wanted: frozenset[str]) -> tuple[list[Row], list[Row]]:
         try:
             tables = self._ledger.tables()
         except SQLAlchemyError as error:
             self._unread = f"I6 the ledger cannot be read: {type(error).__name__}"
             return [], []
         self._unread = ""
-        self._broken += self._chains.faults(tables["access"], tables["chains"])
+        self._broken += self._chains.faults(tables["access"], tables["seals"], tables["chains"])
         self._ledger.remember(tables["checkpoints"], now)
-        ours = [[dict(row) for row in tables[name] if row["namespace"] in wanted] for name in ("access", "attempts")]
-        return ours[0], ours[1]
+        for row in tables["access"]:
+            self._access.setdefault(row["namespace"], []).append(row)
+        access = [row for name in wanted for row in self._access.get(name, ())]
+        return sorted(access, key=lambda row: row["sequence"]), [
+            row for row in tables["attempts"] if row["namespace"] in wanted
+        ]
 
     def violations(self, namespaces: Collection[str]) -> list[str]:
         """What does not hold in these namespaces, each line beginning with the invariant's name.

@@ -22,13 +22,11 @@ class Chains:
         self._heads: dict[str, tuple[int, str]] = {}
         self._sealed: dict[int, str] = {}
 
-    def faults(self, access: Iterable[Row], chains: Iterable[Row]) -> Iterator[str]:
-        """The whole table, in order of `sequence`. Each record is checked once; later it must only be there."""
-        there: dict[int, str] = {}
-        for row in access:
-            there[row["sequence"]] = row["hash"]
-            if row["sequence"] not in self._sealed:
-                yield from self._append(row)
+    def faults(self, new: Iterable[Row], seals: Iterable[Row], chains: Iterable[Row]) -> Iterator[str]:
+        """`new` are the records since the last look, in order; of the older ones only number and hash are asked."""
+        for row in new:
+            yield from self._append(row)
+        there = {row["sequence"]: row["hash"] for row in seals}
         for sequence, sealed in self._sealed.items():
             if there.get(sequence) != sealed:
                 yield f"I6 record {sequence} was there and is gone or changed"

@@ -75,6 +75,7 @@ class LedgerReader:
 
     def __init__(self, place: Path | str) -> None:
         self._place = place
+        self._read = 0
         self.checkpoints: dict[tuple[str, str], dict[str, Any]] = {}
         """Every row that was ever there: rows go when the task has succeeded."""
 
@@ -90,21 +91,31 @@ class LedgerReader:
         return make_url(f"sqlite:///file:{self._place.absolute()}?mode=ro&uri=true")
 
     def tables(self) -> dict[str, list[Row]]:
-        """Raises sqlalchemy.exc.SQLAlchemyError when the database is away."""
-        engine = create_engine(self.url, poolclass=NullPool)
+        """All of one moment; of `access` the records that are new, of `seals` every record's number and hash.
+
+        Raises sqlalchemy.exc.SQLAlchemyError when the database is away.
+        """
+        engine = create_engine(self.url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        begin = "BEGIN" if self.url.get_backend_name() == "sqlite" else "BEGIN ISOLATION LEVEL REPEATABLE READ"
+        queries = {
+            "access": f"SELECT * FROM access WHERE sequence > {self._read} ORDER BY sequence",
+            "seals": "SELECT sequence, hash FROM access",
+            "attempts": "SELECT * FROM attempts",
+            "chains": "SELECT * FROM chains",
+            "checkpoints": "SELECT * FROM checkpoints",
+        }
         try:
-            with engine.connect() as connection, connection.begin():
-                return {
+            with engine.connect() as connection:
+                connection.exec_driver_sql(begin)
+                found = {
                     name: [dict(row) for row in connection.execute(text(query)).mappings()]
-                    for name, query in (
-                        ("access", "SELECT * FROM access ORDER BY sequence"),
-                        ("attempts", "SELECT * FROM attempts"),
-                        ("chains", "SELECT * FROM chains"),
-                        ("checkpoints", "SELECT * FROM checkpoints"),
-                    )
+                    for name, query in queries.items()
                 }
+                connection.exec_driver_sql("COMMIT")
         finally:
             engine.dispose()
+        self._read = max((row["sequence"] for row in found["access"]), default=self._read)
+        return found
 
     def remember(self, rows: Iterable[Row], now: float) -> None:
         for row in rows:
