@@ -21,7 +21,7 @@ class ObjectMeta(Part):
     name: str
     namespace: str = ""
     uid: str = ""
-    generation: int = 0
+    generation: int = Field(default=0, ge=0)
     resource_version: str = ""
     creation_timestamp: str = ""
     deletion_timestamp: str | None = None
@@ -38,7 +38,7 @@ NamespaceName = Annotated[
 TimeText = Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})]
 UidText = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
 DigestText = Annotated[str, Field(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
-DecimalText = Annotated[str, Field(max_length=32, pattern=r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$")]
+DecimalText = Annotated[str, Field(max_length=32, pattern=r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?$")]
 
 
 def _as_text(value: object) -> object:

@@ -247,7 +247,13 @@ class Tasks:
         """After a refused POST: our own Job of before, when it says the same; else the task waits with the reason."""
         if error.status == CONFLICT and error.reason == "AlreadyExists":
             name = creation.job["metadata"]["name"]
-            there = await self._hands.client.get(f"{path}/{name}")
+            try:
+                there = await self._hands.client.get(f"{path}/{name}")
+            except KubeError as gone:
+                if gone.status != NOT_FOUND:
+                    raise
+                # That of a deleted task of this name, which went just now: the next pass makes its own.
+                return None
             if adoption.is_of(there, creation):
                 return there
             refusal = Refusal(

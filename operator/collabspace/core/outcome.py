@@ -20,6 +20,9 @@ SETTLE = dt.timedelta(seconds=15)
 # How often a pod without a Job is looked for until it is gone.
 DRAIN = dt.timedelta(seconds=2)
 
+# Phases of a pod that has ended.
+ENDED = frozenset({"Succeeded", "Failed"})
+
 # Reasons of the condition DisruptionTarget that mean: the node went away.
 NODE_AWAY = frozenset({"DeletionByTaintManager", "DeletionByPodGC"})
 
@@ -221,11 +224,12 @@ def _moment(text: str | None, now: dt.datetime) -> dt.datetime:
 
 
 def read_pod(raw: Mapping[str, Any]) -> PodFacts | None:
-    """The facts of a terminal pod that a Job controls. None: it has no such owner."""
+    """The facts of a pod that a Job controls and that has ended. None: it is none."""
     try:
         meta, status = raw["metadata"], raw.get("status") or {}
         owner = next(each for each in meta.get("ownerReferences") or () if each.get("controller"))
-        if owner["kind"] != "Job":
+        # Any other phase does not say that it is over.
+        if owner["kind"] != "Job" or status.get("phase") not in ENDED:
             return None
         statuses = [each for each in status.get("containerStatuses") or () if each["name"] == names.TRAINER_CONTAINER]
         end = ((statuses[0].get("state") or {}).get("terminated") or {}) if statuses else {}

@@ -40,7 +40,7 @@ def decide_selection(selection: ObservedSelection, world: SelectionWorld, now: d
         return _after(selection, spec, world, now) if spec is not None else SelectionPlan()
     if spec is None:
         return refuse(selection, Reason.INVALID_SPEC, selection.problem, now)
-    if not selection.status.datasets:
+    if not selection_pins.covers(spec, selection.status.datasets):
         return _begin(selection, spec, world, now)
     return _run(selection, spec, world, now)
 

@@ -1,7 +1,7 @@
 """The versions of data and models that all candidates share: chosen once, before the first of them starts."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from collabspace.api.conditions import Reason
@@ -78,6 +78,11 @@ def datasets(spec: SelectionSpec, pinned: Mapping[str, PinnedDataset], role: Rol
         for each in spec.datasets
         if each.name in pinned
     ]
+
+
+def covers(spec: SelectionSpec, pinned: Iterable[PinnedDataset]) -> bool:
+    """Whether a version of every dataset is on record."""
+    return {each.name for each in spec.datasets} <= {each.name for each in pinned}
 
 
 def model(spec: SelectionSpec, candidate: Candidate, pinned: Mapping[str, PinnedDataset]) -> ModelSource | None:

@@ -17,6 +17,8 @@ from collabspace.core.retry import ENDED
 from collabspace.core.task_plan import TaskPlan, is_final, until
 from collabspace.core.task_world import TaskWorld
 
+# Until the Job of an ended attempt is looked at again.
+STILL_SECONDS = 30.0
 # Jobs of ended attempts that stay for their logs, beside that of the newest attempt.
 KEPT_JOBS = 1
 
@@ -30,6 +32,8 @@ def decide_task(task: ObservedTask, world: TaskWorld, now: dt.datetime) -> TaskP
         found = _expire(task, now)
     elif number is not None:
         found = following.follow(task, world, number, now)
+    elif _still_runs(task.status, world):
+        found = TaskPlan(requeue_after=STILL_SECONDS)
     else:
         found = starting.start(task, world, now)
     return replace(found, remove=_litter(task.status, world.jobs))
@@ -46,6 +50,14 @@ def _expire(task: ObservedTask, now: dt.datetime) -> TaskPlan:
         return TaskPlan()
     left = until(end + dt.timedelta(seconds=seconds), now)
     return TaskPlan(requeue_after=left) if left else TaskPlan(expired=True)
+
+
+def _still_runs(before: TaskStatus, world: TaskWorld) -> bool:
+    """Whether the Job of the last attempt says otherwise than the record of its end: then no other is started."""
+    last = attempt.newest(before)
+    if last is None or last.reason == Reason.NODE_LOST or world.pod is not None:
+        return False
+    return any(each.attempt == last.number and not each.finished and not each.halted for each in world.jobs)
 
 
 def _litter(before: TaskStatus, jobs: tuple[JobFacts, ...]) -> tuple[JobFacts, ...]:

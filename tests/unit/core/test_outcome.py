@@ -238,3 +238,13 @@ def test_a_halted_job_without_a_pod_has_ended() -> None:
     end = judge(halted, None, None, True, NOW, Remains(none_left=True))
     assert isinstance(end, End)
     assert (end.reason, end.exit_code) == ("Suspended", None)
+
+
+@pytest.mark.parametrize("phase", ["Running", "Unknown", "Dancing", None])
+def test_a_pod_in_any_other_phase_has_not_ended(phase: str | None) -> None:
+    assert read_pod(pod_body(phase=phase)) is None
+
+
+def test_an_end_beyond_all_time_is_reckoned_with() -> None:
+    late = pod(51, started="0001-01-01T00:00:00+14:00", ended="9999-12-31T23:59:59-14:00")
+    assert isinstance(judge(job_facts(), late, None, True, LATER), End)

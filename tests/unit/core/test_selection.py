@@ -9,8 +9,8 @@ from selection_play import DATA, NOW, Ends, Play, candidate, fails, scores, sele
 
 from collabspace.api.conditions import ConditionType, Reason
 from collabspace.api.dataset import DatasetSpec, DatasetStatus, Version
-from collabspace.api.selection import PromotionState, Verdict
-from collabspace.api.task import TaskSpec, TaskStatus
+from collabspace.api.selection import PromotionState, SelectionStatus, Verdict
+from collabspace.api.task import PinnedDataset, TaskSpec, TaskStatus
 from collabspace.core import status
 from collabspace.core.observed import AliasRecord, Dataset, ObservedTask, observe
 from collabspace.core.selection_world import Answer, SelectionPlan
@@ -453,3 +453,11 @@ def test_a_crash_around_any_step_leads_to_the_same_single_promotion(done: bool) 
         assert played.changes == 1
         assert played.status.promotion is not None and played.status.promotion.state is PromotionState.PROMOTED
         assert len(played.created) == len(set(played.created))
+
+
+def test_versions_on_record_that_are_not_those_of_its_datasets_are_chosen_anew() -> None:
+    played = play()
+    pins = [PinnedDataset(name="another", uid="x", digest=digest("another"))]
+    played.status = SelectionStatus(datasets=pins)
+    played.step()
+    assert [each.name for each in played.status.datasets] == ["train"]

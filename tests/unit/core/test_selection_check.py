@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from core_facts import OTHER, OWN, digest
+from pydantic import ValidationError
 from selection_play import CATALOGUE, DATA, Play, candidate, selection_body
 
 from collabspace.api.selection import SelectionSpec
@@ -77,3 +78,8 @@ def test_a_refused_selection_makes_no_task_and_a_corrected_one_runs() -> None:
     played.generation = 2
     played.run()
     assert played.status.reason == "Completed"
+
+
+def test_a_decimal_that_no_number_can_hold_is_none() -> None:
+    with pytest.raises(ValidationError, match=r"objective\.tolerance"):
+        problems(objective={"metric": "accuracy", "tolerance": "1e9999999999999999999999"})

@@ -1,6 +1,7 @@
 """One CollabTask through its life: what is planned in each state of the world."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,14 +28,14 @@ from hypothesis import strategies as st
 
 from collabspace.api.conditions import ConditionType, Outcome, Reason
 from collabspace.api.run import Progress
-from collabspace.api.task import TaskStatus
+from collabspace.api.task import Attempt, TaskStatus
 from collabspace.core import job
 from collabspace.core.admission import ADMITTED, Decision, Verdict
 from collabspace.core.observed import AttemptRecord, NotRunning, ObservedTask, TeamFacts
 from collabspace.core.outcome import Remains
 from collabspace.core.plan import Queued
 from collabspace.core.quantity import Amount
-from collabspace.core.task import decide_task
+from collabspace.core.task import STILL_SECONDS, decide_task
 from collabspace.core.task_plan import TaskPlan
 from collabspace.core.task_world import Refusal, TaskWorld
 
@@ -303,6 +304,14 @@ def test_an_end_is_final_whatever_happens_later(final: TaskStatus, facts: TaskWo
 
 def test_a_task_on_record_as_started_never_starts_twice_while_its_job_is_not_found() -> None:
     assert plan_of(task(ADMITTED_STATUS), world(verdict=ADMITTED)) == TaskPlan()
+
+
+def test_nothing_is_started_beside_a_job_that_runs_though_its_end_is_on_record() -> None:
+    ended = Attempt(number=1, outcome="Interrupted", reason="Interrupted", end_time=text(NOW))
+    observed = task(TaskStatus(attempts=[ended]))
+    facts = world(dataset(), job=job_facts(), jobs=(job_facts(),), verdict=ADMITTED)
+    assert plan_of(observed, facts, 600) == TaskPlan(requeue_after=STILL_SECONDS)
+    assert plan_of(observed, replace(facts, pod=pod(50)), 600).create is not None
 
 
 def test_a_job_that_was_deleted_ends_the_attempt_once_its_pod_is_gone() -> None:
