@@ -17,7 +17,7 @@ import uvloop
 
 from collabspace.api import names
 from collabspace.api.catalogue import catalogue
-from collabspace.controller import frame, metrics
+from collabspace.controller import frame, metrics, wall_clock
 from collabspace.controller.admissions import Admissions
 from collabspace.controller.broker import Broker, TokenSource
 from collabspace.controller.census import CENSUS
@@ -195,6 +195,7 @@ class Operator:
         parts.start("broker", hands.broker.run())
         parts.start("events", hands.events.run())
         parts.start("relist", self._watches.relist())
+        parts.start("clock", wall_clock.follow(hands.queue))
         reconciler = Reconciler(hands)
         for number in range(self._settings.workers):
             parts.start(f"worker-{number}", reconciler.work())

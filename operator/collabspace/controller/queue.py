@@ -99,6 +99,12 @@ class KeyQueue:
             # Very long timers are cut: the world is looked at anew then, which is harmless.
             self._timers[key] = asyncio.get_running_loop().call_later(min(seconds, 86_400.0), self._due, key)
 
+    def hasten(self) -> None:
+        """All that is planned for later is looked at now."""
+        for key, timer in list(self._timers.items()):
+            timer.cancel()
+            self._due(key)
+
     async def get(self) -> WorkKey:
         """The next key, while the queue is open; call done() when finished with it."""
         while True:
