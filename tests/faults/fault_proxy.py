@@ -171,11 +171,12 @@ class EventRule:
 
 @dataclass(slots=True)
 class Taps:
-    """Who listens: `replied` is told each request with its reply, `sent` each event that went out unharmed."""
+    """Who listens: to each request before any rule, to each reply that goes back, to each watch event before any
+    rule."""
 
     asked: list[Callable[[Request], None]] = field(default_factory=list)
     replied: list[Callable[[Request, Reply], None]] = field(default_factory=list)
-    sent: list[Callable[[Event], None]] = field(default_factory=list)
+    came: list[Callable[[Event], None]] = field(default_factory=list)
 
 
 class FaultProxy:
@@ -354,6 +355,8 @@ class _Connection:
             self._up.transport.abort()
 
     async def _event(self, stream: Stream, event: Event) -> None:
+        for tap in self._proxy.taps.came:
+            tap(event)
         rule = self._proxy.event_rule_for(event) if self._proxy.event_rules else None
         for line in [event.raw] if rule is None else await rule.fault(stream, event):
             stream.emit(line)
@@ -361,8 +364,6 @@ class _Connection:
             for line in stream.held:
                 stream.emit(line)
             stream.held.clear()
-        for tap in self._proxy.taps.sent:
-            tap(event)
 
 
 class LoopThread:

@@ -33,6 +33,7 @@ from eyes import Eyes
 from fault_proxy import FaultProxy, LoopThread
 from fork_server import Forked, ForkServer
 from player import Player
+from views import Views
 
 from collabspace.api import names
 from collabspace.cli import team_objects
@@ -171,6 +172,9 @@ class Rig:
         operator_access = config.load(self.cluster.user(service_account(names.OPERATOR_ACCOUNT).name))
         self.api = FaultProxy(operator_access.server, operator_access.ssl)
         await self.api.start()
+        self.views = Views()
+        self.api.taps.replied.append(self.views.replied)
+        self.api.taps.came.append(self.views.came)
         self._start_broker(trust, broker_server)
         trusting = ssl.create_default_context(cafile=str(trust.cluster.file))
         self.broker_door = FaultProxy(self.broker_url, trusting)

@@ -172,7 +172,9 @@ async def new_version(stage: Stage) -> None:
     )
     await stage.task("u", always)
     await stage.completed("u")
-    await stage.delete(PODS.format(stage.team), next(each for each in seen.objects("pods", stage.team) if "t-1" in each))
+    await stage.delete(
+        PODS.format(stage.team), next(each for each in seen.objects("pods", stage.team) if "t-1" in each)
+    )
     await stage.completed("t")
 
 

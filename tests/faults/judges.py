@@ -1,0 +1,33 @@
+"""The independent observer beside the rig: asked after each plan what is wrong in the plan's namespaces."""
+
+import importlib.util
+from collections.abc import Collection
+from types import TracebackType
+from typing import Any, Self
+
+from rig import Rig
+
+
+class Judge:
+    """Starts the observer with the rig and stops it before."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._observer: Any = None
+        if importlib.util.find_spec("observer") is not None:
+            from observer import Observer
+
+            self._observer = Observer(rig.kubeconfig, rig.audit_log, rig.ledger, rig.store, rig.journal)
+
+    def __enter__(self) -> Self:
+        if self._observer is not None:
+            self._observer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._observer is not None:
+            self._observer.stop()
+
+    def violations(self, namespaces: Collection[str]) -> list[str]:
+        return self._observer.violations(namespaces) if self._observer is not None else []
