@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "integration" / "operator"))
 
 import fake_nodes
 from bench_broker import RESULT, BenchBroker
+from fake_nodes import Play
 from operator_harness import GROUPS, IDENTITY, JOBS, TASKS, end_record, task_body
 from replica_harness import Replica
 from ruler import Ruler
@@ -43,12 +44,15 @@ LABELS_OF_SERVER = ("controller-uid", "job-name", "batch.kubernetes.io/controlle
 
 @dataclass(frozen=True)
 class Shape:
-    """How large the world of a lane is. `seconds`: how long pods run; None: for ever."""
+    """How large the world of a lane is, and how its pods go. Without `controllers` there is only what stores objects:
+    no pod is made but by the lane itself."""
 
     nodes: int = 1300
     teams: int = 50
     gpu_quota: int = 100_000
-    seconds: float | None = None
+    cpu_quota: int | None = None
+    play: Play = field(default_factory=Play)
+    controllers: bool = True
 
 
 @dataclass
@@ -67,18 +71,42 @@ class Lap:
     def teams(self) -> list[str]:
         return self.rig.teams
 
-    async def submit(self, team: str, name: str, *, ends: bool = False, **spec: object) -> Object:
-        """Creates a task as a person does; `ends`: the broker knows its result as soon as it can be asked for."""
+    async def submit(self, team: str, name: str, **spec: object) -> Object:
+        """Creates a task as a person does."""
         made = await self.admin.create(TASKS.format(team), task_body(name, team, **{"gpu": 1, **spec}))  # type: ignore[arg-type]
         self.tasks[team, name] = made["metadata"]["uid"]
-        if ends:
-            await self.broker.stored(made["metadata"]["uid"])
         return made
 
-    async def burst(self, count: int, *, ends: bool = False) -> None:
+    async def store_results(self) -> None:
+        """Until cancelled: the broker knows the result of each task soon after its Job was made."""
+        told = set[tuple[str, str]]()
+        while True:
+            self.ruler.read()
+            for key in self.ruler.jobs.keys() - told:
+                told.add(key)
+                if key in self.tasks:
+                    await self.broker.stored(self.tasks[key])
+            await asyncio.sleep(0.2)  # a file of another program tells nobody
+
+    async def burst(self, count: int) -> None:
         """So many tasks, over all teams in turn, AT_ONCE at a time."""
         teams = self.teams
-        await at_once(self.submit(teams[number % len(teams)], f"t{number}", ends=ends) for number in range(count))
+        await at_once(self.submit(teams[number % len(teams)], f"t{number}") for number in range(count))
+
+    async def until_over(self, count: int, seconds: float = LIMIT_SECONDS, *, warm: bool = False) -> None:
+        """So many tasks have succeeded, by the operator's own count."""
+        limit = time.monotonic() + seconds
+        while (done := await asyncio.to_thread(self.succeeded, warm)) < count:
+            if time.monotonic() > limit:
+                raise SystemExit(f"not reached in {seconds:.0f} s: {done:.0f} of {count} tasks succeeded")
+            await asyncio.sleep(0.5)
+        self.ruler.read()
+
+    def succeeded(self, warm: bool = False) -> float:
+        """Tasks that did, as the operator's metrics say: those of the teams, or those of the warm-up."""
+        lines = self.operator.probe("/metrics")[1].splitlines()
+        found = [line for line in lines if line.startswith("collabspace_tasks{") and 'state="Succeeded"' in line]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in found if (WARM_TEAM in line) == warm)
 
     async def until_jobs(self, count: int, seconds: float = LIMIT_SECONDS) -> None:
         ruler = self.ruler
@@ -94,7 +122,7 @@ class Lap:
         await ruler.until(lambda: done() >= count, seconds, lambda: f"{done()} of {count} tasks with {times} statuses")
 
     def server_seconds(self) -> float:
-        return sum(cpu_seconds(self.rig.cluster.pid(name)) for name in SERVERS)
+        return sum(cpu_seconds(self.rig.cluster.pid(name)) for name in self.rig.servers)
 
     def operator_seconds(self) -> float:
         assert self.operator.process is not None
@@ -129,32 +157,43 @@ class Rig:
         async with self.lap() as lap:
             await self._learn_job(lap)
 
+    @property
+    def servers(self) -> tuple[str, ...]:
+        return SERVERS if self.shape.controllers else SERVERS[:2]
+
     @asynccontextmanager
     async def lap(self, *, warm: bool = True, operator: bool = True) -> AsyncIterator[Lap]:
         """The world as prepared; the operator runs and has worked a little when `warm`."""
         self._stop_servers()
         self._copy(self.folder / "saved", self.cluster._state.folder / "etcd")
         self.cluster.audit_log.write_bytes(b"")
-        for name in SERVERS:
+        for name in self.servers:
             self.cluster.start(name)
-        pods = fake_nodes.Pods(self.cluster.kubeconfig, self.folder, self.shape.seconds, end_record(RESULT))
-        broker = BenchBroker(self.datasets)
+        pods = None
+        if self.shape.controllers:
+            pods = fake_nodes.Pods(self.cluster.kubeconfig, self.folder, self.shape.play, end_record(RESULT))
+        broker, trainers = BenchBroker(self.datasets), list[asyncio.Task[None]]()
         await broker.start()
         process = Replica(self.account, broker.url, self.folder / "operator.log")
         try:
             async with self._client() as admin, self._client(self.account) as writer:
                 lap = Lap(self, admin, writer, broker, process, Ruler.now(self.cluster.audit_log))
+                if self.shape.controllers and self.shape.play.seconds is not None:
+                    trainers.append(asyncio.create_task(lap.store_results()))
                 if operator:
                     await asyncio.to_thread(process.start)
                     if warm:
                         await self._warm_up(lap)
-                await self._until_quiet(process)
+                await self.until_quiet(process)
                 lap.ruler = Ruler.now(self.cluster.audit_log)
                 yield lap
         finally:
+            for each in trainers:
+                each.cancel()
             process.end()
             await broker.stop()
-            pods.stop()
+            if pods is not None:
+                pods.stop()
 
     def end(self) -> None:
         self.cluster.down(wipe=True)
@@ -171,6 +210,8 @@ class Rig:
 
     async def _team(self, admin: KubeClient, name: str) -> None:
         quota = {names.GPU_QUOTA: str(self.shape.gpu_quota)}
+        if self.shape.cpu_quota is not None:
+            quota[names.CPU_QUOTA] = str(self.shape.cpu_quota)
         await admin.create("/api/v1/namespaces", team_objects.namespace(name, quota, labelled=True))
         for path, item in team_objects.contents(name, {"url": "http://127.0.0.1:1", "ca.crt": "-"}):
             await admin.apply(path, item, "bench")
@@ -180,9 +221,12 @@ class Rig:
         self.datasets.append((await admin.create(path, body))["metadata"]["uid"])
 
     async def _warm_up(self, lap: Lap) -> None:
-        await at_once(lap.submit(WARM_TEAM, f"warm-{number}", ends=True) for number in range(WARM_UP))
+        await at_once(lap.submit(WARM_TEAM, f"warm-{number}") for number in range(WARM_UP))
         # With pods that end: started, running, over.
-        await lap.until_statuses(WARM_UP, 1 if self.shape.seconds is None else 2, 120)
+        if self.shape.controllers and self.shape.play.seconds is not None:
+            await lap.until_over(WARM_UP, 120, warm=True)
+        else:
+            await lap.until_statuses(WARM_UP, 1, 120)
         lap.tasks.clear()
 
     async def _learn_job(self, lap: Lap) -> None:
@@ -199,9 +243,9 @@ class Rig:
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target)
 
-    async def _until_quiet(self, operator: Replica) -> None:
+    async def until_quiet(self, operator: Replica) -> None:
         """The servers and the operator have done what they had to do."""
-        pids = [self.cluster.pid(name) for name in SERVERS]
+        pids = [self.cluster.pid(name) for name in self.servers]
         if operator.running() and operator.process is not None:
             pids.append(operator.process.pid)
         limit = time.monotonic() + 120

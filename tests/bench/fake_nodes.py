@@ -3,6 +3,7 @@
 import os
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
@@ -17,6 +18,7 @@ VERSION: Final = "v0.8.0"
 GPUS_EACH: Final = 8
 RESOURCES: Final = {"cpu": "96", "memory": "768Gi", "pods": "500", "nvidia.com/gpu": str(GPUS_EACH)}
 POD: Final = {"apiGroup": "v1", "kind": "Pod"}
+NODE: Final = {"apiGroup": "v1", "kind": "Node"}
 ALIVE: Final = {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"}
 
 
@@ -52,12 +54,20 @@ async def add_node(admin: KubeClient, number: int) -> None:
     await admin.merge(f"/api/v1/nodes/node-{number}", {"spec": {"taints": None}})
 
 
-class Pods:
-    """kwok as a process: each bound pod runs after a moment and, if `seconds` says so, succeeds after so long."""
+@dataclass(frozen=True)
+class Play:
+    """How long a bound pod takes to run, and how long it runs until it succeeds; None: for ever."""
 
-    def __init__(self, kubeconfig: Path, folder: Path, seconds: float | None, message: str = "") -> None:
+    start_seconds: float = 0.1
+    seconds: float | None = None
+
+
+class Pods:
+    """kwok as a process; `message` is what a container that succeeds leaves behind."""
+
+    def __init__(self, kubeconfig: Path, folder: Path, play: Play, message: str) -> None:
         config = folder / "kwok.yaml"
-        config.write_text(yaml.safe_dump_all([_options(), *_stages(seconds, message)]))
+        config.write_text(yaml.safe_dump_all([_options(), *_stages(play, message)]))
         argv = [str(program()), f"--kubeconfig={kubeconfig}", f"--config={config}", "--v=warn"]
         self._log: IO[bytes] = (folder / "kwok.log").open("wb")
         self.process = subprocess.Popen(argv, stdout=self._log, stderr=self._log, env={"PATH": os.environ["PATH"]})
@@ -76,34 +86,38 @@ def _options() -> Object:
             "manageAllNodes": True,
             "nodeLeaseDurationSeconds": 0,
             "podPlayStageParallelism": 16,
+            "nodePlayStageParallelism": 4,
             "enableCRDs": [],
         },
     }
 
 
-def _stages(seconds: float | None, message: str) -> list[Object]:
+def _stages(play: Play, message: str) -> list[Object]:
     pending = {"key": ".status.phase", "operator": "In", "values": ["Pending"]}
     running = {"key": ".status.phase", "operator": "In", "values": ["Running"]}
+    unready = {"key": ".status.conditions.[].status", "operator": "NotIn", "values": ["True"]}
     going = {"key": ".metadata.deletionTimestamp", "operator": "Exists"}
     stages = [
-        _stage("pod-run", [ALIVE, pending], {"statusTemplate": _RUNNING}, 100),
-        _stage("pod-delete", [going], {"delete": True, "finalizers": {"empty": True}}, 0),
+        # kwok looks after pods only on nodes that it looks after; ours want nothing, since they are Ready already.
+        _stage("node-rest", [unready], {"statusTemplate": "phase: Running"}, 0.0, NODE),
+        _stage("pod-run", [ALIVE, pending], {"statusTemplate": _RUNNING}, play.start_seconds),
+        _stage("pod-delete", [going], {"delete": True, "finalizers": {"empty": True}}, 0.0),
     ]
-    if seconds is not None:
+    if play.seconds is not None:
         ended = {"statusTemplate": _ENDED.replace("MESSAGE", message.replace("'", "''"))}
-        stages.append(_stage("pod-end", [ALIVE, running], ended, int(seconds * 1000)))
+        stages.append(_stage("pod-end", [ALIVE, running], ended, play.seconds))
     return stages
 
 
-def _stage(name: str, selector: list[Object], then: Object, milliseconds: int) -> Object:
+def _stage(name: str, selector: list[Object], then: Object, seconds: float, of: Object = POD) -> Object:
     return {
         "apiVersion": "kwok.x-k8s.io/v1alpha1",
         "kind": "Stage",
         "metadata": {"name": name},
         "spec": {
-            "resourceRef": POD,
+            "resourceRef": of,
             "selector": {"matchExpressions": selector},
-            "delay": {"durationMilliseconds": milliseconds},
+            "delay": {"durationMilliseconds": int(seconds * 1000)},
             "next": then,
         },
     }
