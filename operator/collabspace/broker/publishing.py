@@ -216,6 +216,8 @@ class UploadRoutes:
         wish = await read_body(request, UploadRequest, MANIFEST_BYTES)
         right = await self._publishing.decide(caller, wish.target, wish.manifest)
         check_manifest(wish.manifest, wish.target, self._max_bytes[wish.target.kind])
+        # Before the first byte: what comes of an upload that never ends must go with its object too.
+        await self._custody.remember(right.owner)
         upload = self._uploads.begin(caller, wish.target, wish.manifest, right.entry.but(claimed_by=wish.claimed_by))
         missing = await self._uploads.missing(upload)
         await self._uploads.check_room(upload, missing)

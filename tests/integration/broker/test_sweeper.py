@@ -73,6 +73,28 @@ async def test_results_and_checkpoints_go_with_their_task_and_that_is_on_record(
     await asyncio.to_thread(awaited, told, "the log does not tell of it")
 
 
+async def test_what_an_upload_that_never_ended_has_sent_goes_with_its_task(
+    world: World, quick: BrokerProcess, notes: Published
+) -> None:
+    pod = await world.trainer(notes.owner, [Pin(notes.owner, notes.uid, notes.digest)], task="stopped")
+    manifest = raw_manifest(pod.task.uid, RESULT)
+    target = {"kind": "Result", "attempt": 1, **pod.task.model_dump()}
+    wish = {"target": target, "manifest": manifest.model_dump(mode="json", by_alias=True)}
+    http = quick.http(await pod.token())
+
+    def send() -> None:
+        upload = str(http.post("/v1/uploads", json=wish).json()["id"])
+        file = manifest.files[0]
+        http.put(f"/v1/uploads/{upload}/blobs/{file.sha256}", content=RESULT[file.path]).raise_for_status()
+
+    await asyncio.to_thread(send)
+    http.close()
+    blobs = quick.staging / pod.task.uid / "blobs"
+    assert any(blobs.iterdir())
+    await world.deleted(f"{TASKS.format(notes.owner)}/stopped")
+    await asyncio.to_thread(awaited, lambda: not blobs.exists(), "the blob stays")
+
+
 async def test_a_task_that_succeeded_keeps_its_result_and_not_its_checkpoints(
     world: World, quick: BrokerProcess, notes: Published, tmp_path: Path
 ) -> None:
