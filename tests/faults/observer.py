@@ -17,7 +17,7 @@ import observer_quota
 import observer_remains
 import observer_tasks
 import observer_writers
-from observer_evidence import OPERATOR, Evidence, Row, condition, final, key_of, status
+from observer_evidence import OPERATOR, Evidence, Row, as_made, condition, final, key_of, status
 from observer_sources import AuditLog, Journal, LedgerReader, Tail
 from sqlalchemy.exc import SQLAlchemyError
 from watching import ApiServer, History, Watch
@@ -102,6 +102,8 @@ class Observer:
         """What is known of them now. A ledger that cannot be read is told by `violations`."""
         now, wanted = time.time(), frozenset(namespaces)
         changes = {kind: history.of(wanted) for kind, history in self._histories.items()}
+        for kind in ("jobs", "pods"):
+            changes[kind] = as_made(changes[kind])
         self._audit.read()
         access, attempts = self._read_ledger(now, wanted)
         for log in self._logs:

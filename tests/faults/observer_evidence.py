@@ -7,7 +7,7 @@ import datetime as dt
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,19 @@ class Evidence:
 
     def alive(self, uid: str) -> list[Process]:
         return [one for one in self.processes if one.task_uid == uid and one.end is None]
+
+
+def as_made(changes: list[Change]) -> list[Change]:
+    """The same with the labels that each object was made with: who edits them makes it nobody else's."""
+    first: dict[str, Object] = {}
+    found = []
+    for change in changes:
+        meta = change.object["metadata"]
+        labels = first.setdefault(change.uid, meta.get("labels") or {})
+        if (meta.get("labels") or {}) != labels:
+            change = replace(change, object={**change.object, "metadata": {**meta, "labels": labels}})
+        found.append(change)
+    return found
 
 
 def key_of(item: Object) -> tuple[str, str]:

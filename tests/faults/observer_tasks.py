@@ -186,11 +186,11 @@ def attempts_have_one_job(evidence: Evidence) -> Iterator[str]:
     for change in evidence.history("pods"):
         pod = change.object
         if task_of(pod) and change.name in ran:
-            owner = next((each["uid"] for each in pod["metadata"].get("ownerReferences") or ()), "")
-            jobs.setdefault((task_of(pod), attempt_of(pod)), set()).add(owner)
-    for (uid, attempt), found in jobs.items():
-        if len(found) > 1:
-            yield f"I2 task {uid} attempt {attempt}: processes of {len(found)} Jobs"
+            found = (each["uid"] for each in pod["metadata"].get("ownerReferences") or ())
+            jobs.setdefault((task_of(pod), attempt_of(pod)), set()).update(found)
+    for (uid, attempt), several in jobs.items():
+        if len(several) > 1:
+            yield f"I2 task {uid} attempt {attempt}: processes of {len(several)} Jobs"
 
 
 CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (

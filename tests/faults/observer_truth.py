@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from itertools import takewhile
 
 from observer_evidence import (
     CPU_QUOTA,
@@ -21,8 +22,10 @@ from observer_quota import held_now, quota_of
 from watching import Object
 
 USE = {"Train": "Train", "Evaluate": "Evaluate"}
-# The longest pause after a failure is 300 s, spread by a quarter at most.
-LONGEST_PAUSE = 400.0
+# Pauses after so many failures, or interruptions, in a row (docs/concepts/failures.md); each is spread by a fifth, and
+# an operator needs a moment.
+PAUSES = {"Failed": (10, 30, 60, 120, 300), "Interrupted": (1, 5, 15, 60, 300)}
+SPREAD, MOMENT = 1.2, 10.0
 
 
 def untrue(evidence: Evidence, task: Object, reason: str) -> str:
@@ -114,11 +117,15 @@ def _suspended(_evidence: Evidence, task: Object) -> str:
 
 
 def _pause(evidence: Evidence, task: Object) -> str:
-    ended = [seconds(each["endTime"]) for each in status(task).get("attempts") or () if each.get("endTime")]
-    if not ended:
+    told = status(task).get("attempts") or []
+    if not told or not told[-1].get("endTime"):
         return "no attempt has ended"
-    passed = evidence.now - max(ended)
-    return f"the last attempt ended {passed:.0f} s ago" if passed > LONGEST_PAUSE else ""
+    kind = told[-1]["outcome"]
+    row = len(list(takewhile(lambda each: each["outcome"] == kind, reversed(told))))
+    pauses = PAUSES.get(kind, (0,))
+    longest = pauses[min(row, len(pauses)) - 1] * SPREAD + MOMENT
+    passed = evidence.now - seconds(told[-1]["endTime"])
+    return "" if passed + MOMENT >= 0 and passed <= longest else f"the last attempt ended {passed:.0f} s ago, {kind}"
 
 
 def _conflict(evidence: Evidence, task: Object) -> str:

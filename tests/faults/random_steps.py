@@ -36,7 +36,9 @@ QUIET_SECONDS = 2.0
 LOOK_SECONDS = 0.4
 SWEEP_SECONDS = 3
 # Reasons of tasks that are on their way to another one by themselves.
-MOVING = {"", "Pending", "Starting", "Stopping", "Confirming", "RetryBackoff"}
+MOVING = {"", "Pending", "Starting", "Stopping", "Confirming"}
+# The product's own pauses may be longer than ours; whether they are true is the observer's to say (I1).
+PAUSING = "RetryBackoff"
 THREADS = 32
 
 
@@ -107,7 +109,7 @@ class Runner:
         wrong: list[str] = []
         while time.monotonic() - calm < REST_SECONDS:
             wrong = await self._look(namespaces, present, steps)
-            if not wrong:
+            if not wrong and not await self._pauses(present):
                 rest = time.monotonic() - calm
                 self._observer.rest()
                 await asyncio.sleep(QUIET_SECONDS)
@@ -117,6 +119,10 @@ class Runner:
                 self._observer.rest(begins=False)
             await asyncio.sleep(LOOK_SECONDS)
         return time.monotonic() - calm, wrong
+
+    async def _pauses(self, present: list[str]) -> bool:
+        found = await asyncio.to_thread(self._observer.ends, present)
+        return any(text.startswith(PAUSING) for text in found.values())
 
     async def _look(self, namespaces: list[str], present: list[str], steps: Sequence[Step]) -> list[str]:
         wrong = await asyncio.to_thread(self._observer.violations, namespaces)

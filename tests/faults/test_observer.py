@@ -23,7 +23,7 @@ from observer_cases import (
     task,
     waiting,
 )
-from observer_evidence import Process
+from observer_evidence import Process, as_made, task_of
 from observer_ledger import Chains
 from observer_sources import AuditLog, Journal
 from watching import Object
@@ -365,6 +365,12 @@ def test_a_ledger_that_only_grew_is_right_and_any_other_change_is_seen(tmp_path:
     assert faults(rows[:-1]) != []
     assert faults([*rows[:-1], rows[-1] | {"gpu_seconds": 1}]) != []
     assert faults([rows[0], rows[1] | {"hash": "0" * 64}, *rows[2:]]) != []
+
+
+def test_labels_that_somebody_edits_make_a_job_nobody_elses(tmp_path: Path) -> None:
+    world = good(tmp_path)
+    world.change("jobs", "task-1", lambda item: item["metadata"]["labels"].clear())
+    assert [task_of(change.object) for change in as_made(world.changes["jobs"])] == [UID] * 3
 
 
 def test_ends_are_compared_without_the_order_of_names() -> None:
