@@ -8,6 +8,7 @@ from collabspace.api.dataset import DatasetSpec, DatasetStatus
 from collabspace.api.selection import SelectionSpec, SelectionStatus
 from collabspace.api.task import ModelKind
 from collabspace.controller.beats import Beats
+from collabspace.controller.early import EarlyNews
 from collabspace.controller.facts import NamespaceFacts, PackedTask, read_namespace, read_node
 from collabspace.controller.holdings import Holdings
 from collabspace.controller.index import Index
@@ -65,6 +66,7 @@ class World:
         self.records: dict[str, DatasetRecord] = {}
         self.attempts: dict[str, dict[int, AttemptRecord]] = defaultdict(dict)
         self.beats = Beats()
+        self._early = EarlyNews()
         self.offers: frozenset[Amount] = frozenset()
         self.broker_known = False
         self.broker_read = False
@@ -171,8 +173,9 @@ class World:
             self._wake_each(self._users.of(Reference(ModelKind.SHARED_DATASET, *key)))
 
     def tell_attempt(self, task_uid: str, attempt: int, record: AttemptRecord, now: float) -> None:
-        """The broker's word about an attempt at the time `now`; of tasks that are gone it tells too, to no use."""
+        """The broker's word about an attempt at the time `now`, of a task that is known by then or not."""
         if task_uid not in self.tasks_by_uid:
+            self._early.keep(task_uid, attempt, record)
             return
         if record.progress is not None:
             self.beats.tell(task_uid, attempt, record.progress.beat, now)
@@ -195,8 +198,10 @@ class World:
         if before is not None and (after is None or after.uid != before.uid):
             self._forget(before.uid)
         self._members.move(work, {key[0]}, {key[0]} if after is not None else set())
-        if after is not None:
+        if after is not None and self.tasks_by_uid.get(after.uid) != key:
             self.tasks_by_uid[after.uid] = key
+            if early := self._early.take(after.uid):
+                self.attempts[after.uid] |= early
         if not self._quiet:
             self._wake(work)
         self._tell_of_task(key, before, after)

@@ -63,7 +63,8 @@ class Statuses:
         requeue: float | None,
     ) -> float | None:
         answer = await self._writers[key.kind].write(observed.meta, status)
-        if answer.write is Write.CONFLICT:
+        if answer.write is Write.CONFLICT and answer.object is not None:
+            sink.apply("MODIFIED", answer.object)
             return CONFLICT_SECONDS
         if answer.write is Write.REFUSED:
             return REFUSED_SECONDS

@@ -25,7 +25,7 @@ class Write(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of a write; `object` is the object as it is now, when it was written."""
+    """What became of a write; `object` is the object as it is now, when it was written or when that was a conflict."""
 
     write: Write
     object: dict[str, Any] | None = None
@@ -42,13 +42,13 @@ class StatusWriter:
     async def write(self, meta: ObjectMeta, status: BaseModel) -> Written:
         """Replaces the status, provided that the object is still the version in `meta`. Raises KubeError when the API
         server cannot be reached or asks to come back."""
-        path = f"/apis/{names.API_VERSION}/namespaces/{meta.namespace}/{self._plural}/{meta.name}/status"
+        path = f"/apis/{names.API_VERSION}/namespaces/{meta.namespace}/{self._plural}/{meta.name}"
         body = {"metadata": {"resourceVersion": meta.resource_version}, "status": merge_body(status)}
         try:
-            return Written(Write.WRITTEN, await self._client.merge(path, body))
+            return Written(Write.WRITTEN, await self._client.merge(f"{path}/status", body))
         except KubeError as error:
             if error.status == CONFLICT:
-                return Written(Write.CONFLICT)
+                return await self._reread(path)
             if error.status == NOT_FOUND:
                 return Written(Write.GONE)
             if error.transient:
@@ -56,6 +56,15 @@ class StatusWriter:
             self._refused(self._plural, error.status)
             log.error("status of %s %s/%s refused: %s", self._plural, meta.namespace, meta.name, error.message[:500])
             return Written(Write.REFUSED)
+
+    async def _reread(self, path: str) -> Written:
+        """After a conflict: a watch may lag for long, and what it tells by then would be refused again and again."""
+        try:
+            return Written(Write.CONFLICT, await self._client.get(path))
+        except KubeError as error:
+            if error.status == NOT_FOUND:
+                return Written(Write.GONE)
+            raise
 
 
 def merge_body(status: BaseModel) -> Any:

@@ -8,6 +8,7 @@ from collabspace.api import names
 from collabspace.api.conditions import Reason
 from collabspace.api.run import Role, RunDataset
 from collabspace.api.task import TaskSpec, TaskStatus
+from collabspace.controller.early import REMEMBERED_TASKS, EarlyNews
 from collabspace.controller.queue import WorkKey
 from collabspace.controller.world import ADMISSION_KEY, DATASET, DRAIN, SELECTION, TASK, World
 from collabspace.core import job
@@ -184,6 +185,22 @@ def test_an_attempt_wakes_its_task(heard: Heard) -> None:
     assert heard.keys() == {(TASK, A, "one")}
     heard.world.tell_attempt("uid-stranger", 1, AttemptRecord(), 0)
     assert heard.keys() == set()
+
+
+def test_what_the_broker_tells_of_a_task_before_the_api_server_does_is_not_lost(heard: Heard) -> None:
+    heard.world.tell_attempt("uid-one", 1, AttemptRecord(), 0)
+    heard.world.tell_attempt("uid-one", 1, AttemptRecord(result_digest=DIGEST), 0)
+    heard.world.tasks.apply("ADDED", task("one", A, B))
+    assert heard.keys() == {(TASK, A, "one")}
+    assert heard.world.attempt_of("uid-one", 1) == AttemptRecord(result_digest=DIGEST)
+
+
+def test_early_news_of_many_tasks_crowds_out_the_oldest_alone() -> None:
+    news = EarlyNews()
+    for number in range(REMEMBERED_TASKS + 1):
+        news.keep(f"uid-{number}", 1, AttemptRecord())
+    assert news.take("uid-0") == {}
+    assert news.take(f"uid-{REMEMBERED_TASKS}") == {1: AttemptRecord()}
 
 
 def test_our_own_write_is_known_at_once_and_wakes_nobody(heard: Heard) -> None:
