@@ -358,6 +358,8 @@ class _Connection:
         for tap in self._proxy.taps.came:
             tap(event)
         rule = self._proxy.event_rule_for(event) if self._proxy.event_rules else None
+        if stream.over:
+            return
         for line in [event.raw] if rule is None else await rule.fault(stream, event):
             stream.emit(line)
         if rule is None:

@@ -1,11 +1,15 @@
 """The independent observer beside the rig: asked after each plan what is wrong in the plan's namespaces."""
 
 import importlib.util
+import threading
+import time
 from collections.abc import Collection
 from types import TracebackType
 from typing import Any, Self
 
 from rig import Rig
+
+SETTLE_SECONDS = 5.0
 
 
 class Judge:
@@ -30,4 +34,11 @@ class Judge:
             self._observer.stop()
 
     def violations(self, namespaces: Collection[str]) -> list[str]:
-        return self._observer.violations(namespaces) if self._observer is not None else []
+        """What is wrong there and stays so: an observer's watches are a moment behind those of the rig."""
+        if self._observer is None:
+            return []
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while (found := list(self._observer.violations(namespaces))) and time.monotonic() < deadline:
+            threading.Event().wait(0.2)
+        self._observer.forget(namespaces)
+        return found

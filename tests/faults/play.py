@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from workloads import WORKLOADS
 SETTLE_SECONDS = 60.0
 LEDGER_SECONDS = 0.1
 QUIET_SECONDS = 1.5
+LOOK_SECONDS = 0.2
 
 
 @dataclass
@@ -42,6 +44,7 @@ async def play(rig: Rig, plan: Plan, reference: Summary) -> tuple[Verdict, Stage
     recorder.open()
     fired = arm(plan, rig, recorder)
     violations: list[str] = []
+    supervisor = asyncio.create_task(_supervise(rig, violations))
     try:
         await WORKLOADS[plan.workload](stage)
         violations += await _settled(rig, stage, reference["end"])
@@ -49,13 +52,11 @@ async def play(rig: Rig, plan: Plan, reference: Summary) -> tuple[Verdict, Stage
         violations.append(f"I1: {error}")
         violations += [f"I18: {line}" for line in differences(reference["end"], summary(rig, stage.roles))]
     finally:
+        supervisor.cancel()
         recorder.close()
         rig.api.clear()
         rig.broker_door.clear()
     violations += _excess(recorder, reference)
-    if not rig.operator.running():
-        violations.append(f"the operator ended by itself: {rig.operator.words(600)}")
-        rig.operator.start()
     seconds = time.monotonic() - begun
     return (
         Verdict(plan.id, plan.kind, plan.workload, seconds, fired(), rig.operator.starts - starts, violations),
@@ -79,9 +80,11 @@ async def record(rig: Rig, workload: str) -> Summary:
 
 async def _quiet(rig: Rig, stage: Stage) -> None:
     """Nothing has changed for a while: the Job controller follows a second behind."""
-    known: Summary | None = None
-    while known != (known := _end(rig, stage)):
+    while True:
+        known = _end(rig, stage)
         await asyncio.sleep(QUIET_SECONDS)
+        if known == _end(rig, stage):
+            return
 
 
 def _end(rig: Rig, stage: Stage) -> Summary:
@@ -92,13 +95,22 @@ async def _settled(rig: Rig, stage: Stage, end: Summary) -> list[str]:
     """Waits until all is as in the reference; else what is not."""
     objects = {key: value for key, value in end.items() if not key.startswith("ledger ")}
     deadline = time.monotonic() + SETTLE_SECONDS
-    try:
+    with suppress(TimeoutError):  # what differs is said below
         await rig.eyes.until(lambda: summary(rig, stage.roles) == objects, SETTLE_SECONDS, "the end")
-        while _end(rig, stage) != end and time.monotonic() < deadline:
-            await asyncio.sleep(LEDGER_SECONDS)  # the ledger's file tells nobody
-    except TimeoutError:
-        pass  # what differs is said below
-    return [f"I18: {line}" for line in differences(end, _end(rig, stage))]
+    while True:
+        wrong = differences(end, _end(rig, stage))
+        if not wrong or time.monotonic() > deadline:
+            return [f"I18: {line}" for line in wrong]
+        await asyncio.sleep(LEDGER_SECONDS)  # the ledger's file tells nobody
+
+
+async def _supervise(rig: Rig, ends: list[str]) -> None:
+    """Starts the operator anew whenever it has ended by itself, as a cluster does; `ends` are its last words."""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        if not rig.operator.running():
+            ends.append(f"the operator ended by itself: {rig.operator.words(1500)}")
+            rig.operator.start()
 
 
 def _excess(recorder: Recorder, reference: Summary) -> list[str]:

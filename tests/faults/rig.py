@@ -70,6 +70,11 @@ class Program:
         self._process = self._server.spawn({"PATH": os.environ["PATH"], **self.environment}, self.log)
         self.starts += 1
 
+    def fileno(self) -> int:
+        """Becomes readable when the process of the last start has ended."""
+        assert self._process is not None
+        return self._process.fileno()
+
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
