@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StrictInt, StrictStr
 
 from collabspace.api.conditions import Condition
 from collabspace.api.resource import (
@@ -23,7 +23,9 @@ from collabspace.api.resource import (
 )
 from collabspace.api.run import COMPARISON, EVALUATION, Role
 
-ParameterValue = Annotated[int | str, Field(json_schema_extra={"x-kubernetes-int-or-string": True, "maxLength": 256})]
+ParameterValue = Annotated[
+    StrictInt | StrictStr, Field(json_schema_extra={"x-kubernetes-int-or-string": True, "maxLength": 256})
+]
 MAX_NAME = 50
 
 

@@ -1,5 +1,6 @@
 """What the caches keep of objects: read once when they come, small enough for ten thousand."""
 
+import json
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -45,7 +46,7 @@ class PackedTask:
     def pack(cls, raw: dict[str, Any]) -> Self:
         observed = observe(raw, TaskSpec, TaskStatus)
         meta = observed.meta.model_dump(by_alias=True)
-        packed = orjson.dumps({"metadata": meta, "spec": raw.get("spec"), "status": raw.get("status")})
+        packed = _dumps({"metadata": meta, "spec": raw.get("spec"), "status": raw.get("status")})
         reason = REASONS.get(observed.status.reason)
         text = reason.value if reason is not None else ""
         named = frozenset(references(observed.spec, observed.meta.namespace))
@@ -58,6 +59,14 @@ class PackedTask:
 
     def unpack(self) -> ObservedTask:
         return observe(orjson.loads(self.packed), TaskSpec, TaskStatus)
+
+
+def _dumps(value: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        # A number beyond 64 bits: wrong wherever it stands, but to be told so by its field.
+        return json.dumps(value).encode()
 
 
 def _owner(raw: dict[str, Any]) -> Owner | None:

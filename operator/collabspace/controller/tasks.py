@@ -32,7 +32,7 @@ REFUSAL_SECONDS = 30.0
 INSPECTION_SECONDS = 25.0
 # In a burst many pods are late for no other reason than the burst: looking at each would make it worse.
 LOOK_SECONDS = 0.2
-FORBIDDEN, NOT_FOUND, CONFLICT = 403, 404, 409
+FORBIDDEN, NOT_FOUND, CONFLICT, INVALID = 403, 404, 409, 422
 log = logging.getLogger(__name__)
 
 
@@ -193,6 +193,10 @@ class Tasks:
         try:
             made = await self._hands.client.merge(job_path(facts), job.halt(stop))
         except KubeError as error:
+            if error.status == INVALID:
+                # Stored in a form that the API server accepts no change of: it can only go.
+                await self._remove(facts)
+                return
             if error.status not in (NOT_FOUND, CONFLICT):
                 raise
             # It is gone, or another one of the same name is there: the watch tells.

@@ -5,7 +5,7 @@ import datetime as dt
 from collabspace.api import timestamp
 from collabspace.api.conditions import ConditionType, Reason
 from collabspace.api.run import Budget
-from collabspace.api.task import TaskSpec, TaskStatus
+from collabspace.api.task import MAX_NAME, NAME_RULE, TaskSpec, TaskStatus
 from collabspace.core import attempt, following, grants, job, learning, models, parameters, retry, status, stopping
 from collabspace.core.admission import Decision
 from collabspace.core.grants import Authorization
@@ -30,6 +30,8 @@ def start(task: ObservedTask, world: TaskWorld, now: dt.datetime) -> TaskPlan:
     spec = task.spec
     if spec is None:
         return refuse(task, Reason.INVALID_SPEC, task.problem, now)
+    if len(task.meta.name) > MAX_NAME or "." in task.meta.name:
+        return refuse(task, Reason.INVALID_SPEC, NAME_RULE[1], now)
     checked = parameters.check(spec, world.catalogue, task.meta.namespace)
     if checked.problems:
         return refuse(task, checked.problems[0].reason, "; ".join(each.message for each in checked.problems), now)

@@ -306,6 +306,21 @@ def test_a_task_on_record_as_started_never_starts_twice_while_its_job_is_not_fou
     assert plan_of(task(ADMITTED_STATUS), world(verdict=ADMITTED)) == TaskPlan()
 
 
+@pytest.mark.parametrize("name", ["n" * 51, "a.b"])
+def test_a_name_that_no_status_can_be_written_under_starts_nothing(name: str) -> None:
+    observed = task()
+    named = replace(observed, meta=observed.meta.model_copy(update={"name": name}))
+    plan = plan_of(named, world(dataset(), verdict=ADMITTED))
+    assert plan.create is None
+    assert after(plan).reason == "InvalidSpec"
+
+
+def test_a_flag_is_no_parameter() -> None:
+    flagged = task(parameters={"epochs": True})
+    assert flagged.spec is None
+    assert "parameters.epochs" in flagged.problem
+
+
 def test_nothing_is_started_beside_a_job_that_runs_though_its_end_is_on_record() -> None:
     ended = Attempt(number=1, outcome="Interrupted", reason="Interrupted", end_time=text(NOW))
     observed = task(TaskStatus(attempts=[ended]))
