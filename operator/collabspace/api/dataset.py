@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictInt
 
 from collabspace.api.conditions import Condition
 from collabspace.api.manifest import ColumnKind, DatasetFormat, TargetKind
@@ -50,13 +50,13 @@ class Splits(Part):
         description="Provided: file names say the split. Hash: by a hash of the key. Auto: Provided when any file name "
         "holds a split word, else Hash.",
     )
-    train_percent: int = Field(default=80, ge=1, le=98, description="Share of train, for Hash.")
-    validation_percent: int = Field(default=10, ge=1, le=98, description="Share of validation, for Hash.")
-    test_percent: int = Field(default=10, ge=1, le=98, description="Share of test, for Hash.")
+    train_percent: StrictInt = Field(default=80, ge=1, le=98, description="Share of train, for Hash.")
+    validation_percent: StrictInt = Field(default=10, ge=1, le=98, description="Share of validation, for Hash.")
+    test_percent: StrictInt = Field(default=10, ge=1, le=98, description="Share of test, for Hash.")
     group_by: ColumnName | None = Field(
         default=None, description="Column or field whose equal values stay in one split, for example the patient."
     )
-    seed: int = Field(
+    seed: StrictInt = Field(
         default=0, ge=0, le=2147483647, description="Seed of the hash; equal seeds place equal texts alike."
     )
 

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StrictBool, StrictInt
 
 from collabspace.api.conditions import Condition
 from collabspace.api.resource import DecimalText, DigestText, NameText, ObjectMeta, Part, TimeText, map_list, rules
@@ -81,19 +81,19 @@ class SelectionSpec(Part):
         description="Models and methods to compare.",
         json_schema_extra=map_list("name"),
     )
-    seeds: int = Field(
+    seeds: StrictInt = Field(
         default=1,
         ge=1,
         le=MAX_SEEDS,
         description="Runs of each candidate. With one, training noise is unknown: nothing is called better or worse.",
     )
-    parallelism: int = Field(default=1, ge=1, le=MAX_CANDIDATES, description="Tasks at a time.")
+    parallelism: StrictInt = Field(default=1, ge=1, le=MAX_CANDIDATES, description="Tasks at a time.")
     budget: TaskBudget | None = Field(
         default=None,
         description="The most that all candidates together may spend; the cheap ones run first.",
     )
     promotion: Promotion | None = Field(default=None, description="Unset: the winner is named and nothing more.")
-    suspend: bool = Field(default=False, description="True stops its tasks after a checkpoint; false lets them go on.")
+    suspend: StrictBool = Field(default=False, description="True stops its tasks after a checkpoint; false lets them go on.")
 
 
 class CandidateState(StrEnum):

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, StrictInt, StrictStr
+from pydantic import Field, StrictBool, StrictInt, StrictStr
 
 from collabspace.api.conditions import Condition
 from collabspace.api.resource import (
@@ -87,8 +87,8 @@ class TaskGate(Part):
 class TaskBudget(Part):
     """The most that the task may spend, over all attempts."""
 
-    cpu_seconds: int | None = Field(default=None, ge=1, le=2**53, description="CPU-seconds.")
-    gpu_seconds: int | None = Field(default=None, ge=1, le=2**53, description="GPU-seconds.")
+    cpu_seconds: StrictInt | None = Field(default=None, ge=1, le=2**53, description="CPU-seconds.")
+    gpu_seconds: StrictInt | None = Field(default=None, ge=1, le=2**53, description="GPU-seconds.")
 
 
 class Resources(Part):
@@ -132,29 +132,29 @@ class TaskSpec(Part):
         "Unknown keys end the task with InvalidParameter; docs/reference/catalogue.md lists them.",
         json_schema_extra={"maxProperties": 64},
     )
-    seed: int = Field(default=0, ge=0, le=2147483647, description="Seed of every random choice.")
+    seed: StrictInt = Field(default=0, ge=0, le=2147483647, description="Seed of every random choice.")
     gates: list[TaskGate] = Field(
         default=[], max_length=16, description="Floors that the model must reach.", json_schema_extra=map_list("metric")
     )
     budget: TaskBudget | None = Field(default=None, description="The most that may be spent.")
     resources_per_node: Resources = Field(default=Resources(), description="What the trainer pod gets.")
-    priority: int = Field(
+    priority: StrictInt = Field(
         default=0, ge=-1000, le=1000, description="Higher goes first within the cluster; may change until admitted."
     )
-    suspend: bool = Field(
+    suspend: StrictBool = Field(
         default=False,
         description="True stops the task after a checkpoint and frees its GPUs; false lets it go on from there.",
     )
-    max_attempts: int = Field(
+    max_attempts: StrictInt = Field(
         default=3, ge=1, le=10, description="Failed attempts after which the task ends; interrupted ones do not count."
     )
-    active_deadline_seconds: int | None = Field(
+    active_deadline_seconds: StrictInt | None = Field(
         default=None, ge=1, le=31_536_000, description="The most seconds that all attempts together may run."
     )
-    pending_deadline_seconds: int | None = Field(
+    pending_deadline_seconds: StrictInt | None = Field(
         default=None, ge=1, le=31_536_000, description="The most seconds that the task may wait for its first attempt."
     )
-    ttl_seconds_after_finished: int | None = Field(
+    ttl_seconds_after_finished: StrictInt | None = Field(
         default=None,
         ge=0,
         le=31_536_000,

@@ -97,6 +97,7 @@ class Report:
                     "way": each.trial.way,
                     "outcome": each.column,
                     "word": each.word,
+                    "object": f"{each.trial.namespace}/{each.trial.name}",
                     "wrong": each.wrong,
                 }
                 for each in self.verdicts
