@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?=
 BASE ?=
+BENCH ?= admission burst
 BUILD ?= docker
 BUILD_FLAGS ?=
 VALUES ?=
@@ -13,7 +14,7 @@ VARIANT ?= cuda
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: kind-up kind-demo kind-down manifests test-cluster lock images help setup binaries radosgw prometheus demo down test test-s3 compute-lane broker-lane cluster-lane check-rights lint types layers generate check-generated unit integration trainer e2e bench clean
+.PHONY: kind-up kind-demo kind-down manifests test-cluster lock images help setup binaries radosgw prometheus demo down test test-s3 compute-lane broker-lane cluster-lane check-rights lint types layers generate check-generated unit integration trainer faults-inputs e2e bench clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,7 +58,7 @@ broker-lane:
 	$(BIN)/pytest $(addprefix tests/integration/,broker store) | sed -u 's/^/[broker] /'
 
 cluster-lane:
-	$(BIN)/pytest $(addprefix tests/integration/,operator api local node) | sed -u 's/^/[cluster] /'
+	$(BIN)/pytest $(addprefix tests/integration/,operator api local node) tests/faults/test_bad_inputs.py | sed -u 's/^/[cluster] /'
 	$(BIN)/pytest tests/e2e | sed -u 's/^/[e2e] /'
 
 check-rights: setup ## Compare what the tests that ran asked of the API server with the rights that are given
@@ -132,12 +133,15 @@ integration: binaries radosgw ## Tests on the real API server
 trainer: setup ## Real training of small models
 	$(BIN)/pytest tests/trainer
 
+faults-inputs: binaries ## Bad inputs: the whole corpus in three ways, and 2,000 generated ones (10 minutes)
+	$(BIN)/python tests/faults/inputs/run.py --generated 2000 --seed 1
+
 e2e: binaries ## Every folder of examples/, from start to end
 	$(BIN)/pytest tests/e2e
 
-bench: binaries ## Measure burst of tasks, access decisions and stream (2-3 minutes on an idle machine)
-	$(BIN)/python tests/bench/burst.py
-	$(BIN)/python tests/bench/broker.py
+bench: binaries ## Measure (BENCH=name: burst, rate, life, scale, noisy, scarce, baseline, peers, admission, broker, takeover)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(if $(filter broker takeover,$(BENCH)),$(BIN)/python tests/bench/$(BENCH).py,$(BIN)/python tests/bench/run.py $(BENCH))
 
 clean: ## Remove the virtual environment and caches of tools
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

@@ -1,5 +1,6 @@
 """The Job of one attempt, built and read back. Its run document is the record of what was admitted."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -266,6 +267,12 @@ def document(raw: Mapping[str, Any]) -> RunDocument:
     """The run document of a Job. Raises KeyError, TypeError, StopIteration or ValueError when it has none."""
     (container,) = raw["spec"]["template"]["spec"]["containers"]
     text = next(each["value"] for each in container["env"] if each["name"] == RUN_VARIABLE)
+    return _parsed(text)
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(text: str) -> RunDocument:
+    """A Job is told of half a dozen times in its life, and always with the same document."""
     return RunDocument.model_validate_json(text)
 
 
