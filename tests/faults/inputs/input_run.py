@@ -26,7 +26,7 @@ from bad_input import (
     UPDATE,
     Case,
 )
-from input_stage import FOLLOWED, JOBS, PODS, Stage, api_path, owned
+from input_stage import FOLLOWED, JOBS, PODS, Place, Stage, api_path, owned
 from input_ways import Trial, Tries
 from transitions import Transition
 
@@ -109,16 +109,21 @@ class Report:
         }
 
 
-async def run(stage: Stage, trials: Sequence[Row], batch: int = 250) -> Report:
+async def run(stage: Stage, trials: Sequence[Row], most: int = 250) -> Report:
     """All of it. Objects of one batch share a namespace, and go while the next batch is tried."""
+    return await in_batches(stage, _batches(trials, most), FOLLOWED)
+
+
+async def in_batches(stage: Stage, batches: Iterable[Sequence[Row]], kinds: Sequence[str]) -> Report:
+    """`kinds`: those of which nothing may be left in the end."""
     report, start = Report(), time.monotonic()
     going = []
-    for some in _batches(trials, batch):
+    for some in batches:
         namespace = await stage.team()
         report.verdicts += await _batch(stage, namespace, some, report)
         report.wrong += _checked(stage)
         by_hand = any(case.kind in (JOB, POD) for case, _ in some)
-        going.append(asyncio.create_task(_delete(stage, namespace, report, by_hand=by_hand)))
+        going.append(asyncio.create_task(_delete(stage, namespace, report, kinds, by_hand)))
     await asyncio.gather(*going)
     await stage.reckon()
     report.wrong += _checked(stage)
@@ -285,7 +290,7 @@ def _calls(stage: Stage, verdict: Verdict, report: Report) -> None:
         verdict.wrong = verdict.wrong or f"the operator wrote {found['writes']} and read {found['reads']} times"
 
 
-async def _delete(stage: Stage, namespace: str, report: Report, *, by_hand: bool) -> None:
+async def _delete(stage: Stage, namespace: str, report: Report, kinds: Sequence[str], by_hand: bool) -> None:
     """Everything of ours in it is deleted, and all goes; finalizers of strangers are theirs to remove. `by_hand`: Jobs
     that were made to know no owner are deleted too."""
     start = time.monotonic()
@@ -299,10 +304,12 @@ async def _delete(stage: Stage, namespace: str, report: Report, *, by_hand: bool
                 await stage.door.merge(path, {"metadata": {"finalizers": None}})
     for plural in (PLURALS[SELECTION], PLURALS[TASK], PLURALS[DATASET], *([JOBS, PODS] if by_hand else [])):
         await stage.door.send("DELETE", api_path(plural, namespace))
-    gone = lambda: not any(place[1] == namespace for place in stage.view.items)  # noqa: E731
-    if not await stage.view.until(gone, DELETE_SECONDS):
-        left = [place for place in stage.view.items if place[1] == namespace]
-        report.wrong.append(f"{len(left)} objects did not go within {DELETE_SECONDS:.0f} s: {left[:6]}")
+
+    def left() -> list[Place]:
+        return [place for place in stage.view.items if place[1] == namespace and place[0] in kinds]
+
+    if not await stage.view.until(lambda: not left(), DELETE_SECONDS):
+        report.wrong.append(f"{len(left())} objects did not go within {DELETE_SECONDS:.0f} s: {left()[:6]}")
     report.deleted.append(time.monotonic() - start)
     for place in [each for each in stage.alarms if each[1] == namespace]:
         stage.alarms.discard(place)
