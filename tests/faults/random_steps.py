@@ -100,6 +100,7 @@ class Runner:
 
     async def finish(self) -> list[str]:
         """What is left of the last teams, a minute after their deletion at the latest; and the auditors' verdict."""
+        self._observer.rest(begins=False)
         _, violations = await self._judge(self._left, [], [])
         return [*violations, *await asyncio.to_thread(self._observer.verify_ledger)]
 

@@ -62,7 +62,7 @@ class Drawing:
         return f"{prefix}{self._number}-{self._count}"
 
     def pause(self) -> float:
-        return self.dice.choice((0.0, 0.0, 0.0, 0.02, 0.05, 0.1, 0.3))
+        return self.dice.choice((0.0, 0.0, 0.0, 0.0, 0.02, 0.1, 0.2))
 
     def team(self) -> int:
         return self.dice.randrange(TEAMS - 1)
