@@ -14,7 +14,7 @@ VARIANT ?= cuda
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: kind-up kind-demo kind-down manifests test-cluster lock images help setup binaries radosgw prometheus demo down test test-s3 compute-lane broker-lane cluster-lane check-rights lint types layers generate check-generated unit integration trainer faults-inputs e2e bench clean
+.PHONY: kind-up kind-demo kind-down manifests test-cluster lock images help setup binaries radosgw prometheus demo down test test-s3 compute-lane broker-lane cluster-lane check-rights lint types layers generate check-generated unit integration trainer faults-inputs faults-random faults-outages e2e bench clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -135,6 +135,15 @@ trainer: setup ## Real training of small models
 
 faults-inputs: binaries ## Bad inputs: the whole corpus in three ways, and 2,000 generated ones (10 minutes)
 	$(BIN)/python tests/faults/inputs/run.py --generated 2000 --seed 1
+
+STEPS ?= 500
+SEEDS ?= 1-20
+
+faults-random: binaries ## Random steps under random faults, judged by an observer (STEPS=500 SEEDS=1-20: an hour)
+	$(BIN)/python tests/faults/random_steps.py --steps $(STEPS) --seeds $(SEEDS)
+
+faults-outages: binaries ## API server, etcd, store and ledger away for up to 5 minutes each (25 minutes)
+	$(BIN)/python tests/faults/outages.py
 
 e2e: binaries ## Every folder of examples/, from start to end
 	$(BIN)/pytest tests/e2e

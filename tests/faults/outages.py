@@ -5,8 +5,8 @@
     python tests/faults/outages.py --only etcd
 
 Before each outage three trainers run and two tasks wait for quota. Meanwhile one of the trainers ends, and where the
-API server can be asked a task is submitted. Everything is caught up when the ended task is Completed, the next one runs,
-one submitted at the return is done, and the observer finds nothing wrong. The ledger is on PostgreSQL throughout.
+API server can be asked a task is submitted. Everything is caught up when the ended task is Completed, the next one
+runs, one submitted at the return is done, and the observer finds nothing wrong. The ledger is on PostgreSQL throughout.
 Exit code 1: a trainer that ended with the outage, an attempt that was burned, 60 s that did not suffice, a violation.
 Figures go to build/faults/outages.json.
 """
