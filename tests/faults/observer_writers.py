@@ -8,8 +8,8 @@ from observer_evidence import Call, Evidence, where
 # What the operator may ask for, as docs/concepts/security.md and its roles say: everywhere, in its own namespace, and
 # in those of teams.
 EVERYWHERE = {
-    **{kind: {"list", "watch"} for kind in ("modelselections", "namespaces", "nodes", "pods")},
-    **{kind: {"get", "list", "watch"} for kind in ("shareddatasets", "collabtasks", "jobs")},
+    **{kind: {"list", "watch"} for kind in ("namespaces", "nodes", "pods")},
+    **{kind: {"get", "list", "watch"} for kind in ("shareddatasets", "collabtasks", "modelselections", "jobs")},
     **{f"{kind}/status": {"patch"} for kind in ("shareddatasets", "collabtasks", "modelselections")},
     "events": {"create", "list"},
 }

@@ -87,10 +87,16 @@ def settings() -> kopf.OperatorSettings:
 
 
 class Pulse:
-    """When kopf's watch of each kind was last served; its streams end every STREAM_SECONDS and are opened anew."""
+    """When kopf's watch of each kind was last served; its streams end every STREAM_SECONDS and are opened anew.
+
+    `relisted` holds the path of each kind that kopf has listed once more, since what it knew was too old: it tells
+    nobody what was deleted in between.
+    """
 
     def __init__(self, paths: tuple[str, ...]) -> None:
         self.lives = {path: Life() for path in paths}
+        self.relisted: asyncio.Queue[str] = asyncio.Queue()
+        self._listed: set[str] = set()
 
     def answered(self, path: str, status: int) -> None:
         life = self.lives.get(path)
@@ -98,6 +104,13 @@ class Pulse:
             life.served()
         elif life is not None:
             life.failed(status)
+
+    def listed(self, path: str) -> None:
+        """kopf has listed this kind."""
+        if path in self._listed:
+            self.relisted.put_nowait(path)
+        elif path in self.lives:
+            self._listed.add(path)
 
     def failed(self, path: str) -> None:
         life = self.lives.get(path)
@@ -157,6 +170,8 @@ def _session(access: Access, pulse: Pulse) -> aiohttp.ClientSession:
 
     async def note(_session: Any, _context: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
         pulse.answered(params.url.path, params.response.status)
+        if params.response.status < 400 and not {"watch", "continue"} & params.url.query.keys():
+            pulse.listed(params.url.path)
 
     async def fail(_session: Any, _context: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams) -> None:
         pulse.failed(params.url.path)

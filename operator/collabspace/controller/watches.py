@@ -1,6 +1,7 @@
 """All that is watched: filled before anything acts on it, listed anew when in doubt, and never deaf unnoticed."""
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
@@ -65,11 +66,20 @@ class Watches:
             await patiently(f"list of {watch.name}", watch.list)
 
     async def relist(self) -> None:
-        """A full LIST of what kopf watches, now and then: a missed deletion is found, a stale object mended."""
+        """A full LIST of what kopf watches, now and then, and of a kind that kopf itself has listed anew: a missed
+        deletion is found, a stale object mended."""
+        paths, loop = dict(zip(KOPF_PATHS.values(), KOPF_PATHS, strict=True)), asyncio.get_running_loop()
+        due = loop.time()
         while True:
-            await asyncio.sleep(RELIST_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 spreads the lists
+            if loop.time() >= due:
+                due = loop.time() + RELIST_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 spreads the lists
+            chosen = {*KOPF_PATHS}
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    chosen = {paths[await self.pulse.relisted.get()]}
             for watch in self._kopf:
-                await patiently(f"list of {watch.name}", watch.list)
+                if watch.name in chosen:
+                    await patiently(f"list of {watch.name}", watch.list)
 
     async def monitor(self, health: Health, reachable: Callable[[], float]) -> None:
         """Ends with DeafError when a watch has gone deaf, judged by for how many seconds others were answered."""

@@ -66,6 +66,10 @@ class Statuses:
         if answer.write is Write.CONFLICT and answer.object is not None:
             sink.apply("MODIFIED", answer.object)
             return CONFLICT_SECONDS
+        if answer.write is Write.GONE:
+            # Its deletion was missed, and whoever takes it for alive would write to it again and again.
+            sink.apply("DELETED", {"metadata": observed.meta.model_dump(by_alias=True)})
+            return None
         if answer.write is Write.REFUSED:
             return REFUSED_SECONDS
         if answer.object is not None:

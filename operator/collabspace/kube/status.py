@@ -49,9 +49,9 @@ class StatusWriter:
         except KubeError as error:
             if error.status == CONFLICT:
                 return await self._reread(path)
-            if error.status == NOT_FOUND:
+            if _is_gone(error):
                 return Written(Write.GONE)
-            if error.transient:
+            if error.transient or error.status == NOT_FOUND:
                 raise
             self._refused(self._plural, error.status)
             log.error("status of %s %s/%s refused: %s", self._plural, meta.namespace, meta.name, error.message[:500])
@@ -62,9 +62,14 @@ class StatusWriter:
         try:
             return Written(Write.CONFLICT, await self._client.get(path))
         except KubeError as error:
-            if error.status == NOT_FOUND:
+            if _is_gone(error):
                 return Written(Write.GONE)
             raise
+
+
+def _is_gone(error: KubeError) -> bool:
+    """Of an object; a server that does not serve its kind, or not yet, gives no reason."""
+    return error.status == NOT_FOUND and error.reason == "NotFound"
 
 
 def merge_body(status: BaseModel) -> Any:

@@ -95,6 +95,30 @@ async def test_only_a_good_answer_counts_as_served(status: int, served: bool) ->
     assert life.silence(1000) < 1
 
 
+async def test_a_kind_that_kopf_lists_once_more_is_listed_by_us_as_well() -> None:
+    asked: list[str] = []
+
+    async def empty(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": []})
+
+    application = web.Application()
+    application.router.add_get("/{path:.*}", empty)
+    async with TestServer(application) as server:
+        access = replace(NOWHERE, server=str(server.make_url("")).rstrip("/"))
+        async with KubeClient(access) as client:
+            watched = Watches(client, World(lambda _key: None))
+            relisting = asyncio.create_task(watched.relist())
+            for path in PATHS:
+                watched.pulse.listed(path)
+            watched.pulse.listed(PATHS[1])
+            async with asyncio.timeout(10):
+                while not asked:  # noqa: ASYNC110 the server has nothing else to tell
+                    await asyncio.sleep(0.01)
+            relisting.cancel()
+    assert asked == [PATHS[1]]
+
+
 async def test_a_life_begins_with_its_first_breath() -> None:
     life = Life()
     assert life.age() < 1
