@@ -14,7 +14,7 @@ VARIANT ?= cuda
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: kind-up kind-demo kind-down manifests test-cluster lock images help setup binaries radosgw prometheus demo down test test-s3 compute-lane broker-lane cluster-lane check-rights lint types layers generate check-generated unit integration trainer faults-inputs faults-random faults-outages e2e bench clean
+.PHONY: kind-up kind-demo kind-down manifests test-cluster lock images help setup binaries radosgw prometheus demo down test test-s3 compute-lane broker-lane cluster-lane check-rights lint types layers generate check-generated unit integration trainer faults faults-inputs faults-random faults-outages e2e bench clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -132,6 +132,9 @@ integration: binaries radosgw ## Tests on the real API server
 
 trainer: setup ## Real training of small models
 	$(BIN)/pytest tests/trainer
+
+faults: binaries ## Fault plans: every fault at every write and watch event (FAULTS="--sample 1600" for a part, hours for all)
+	$(BIN)/python tests/faults/run.py $(FAULTS)
 
 faults-inputs: binaries ## Bad inputs: the whole corpus in three ways, and 2,000 generated ones (10 minutes)
 	$(BIN)/python tests/faults/inputs/run.py --generated 2000 --seed 1

@@ -7,9 +7,13 @@ from collections.abc import Collection
 from types import TracebackType
 from typing import Any, Self
 
+from plans import Plan
+from play import Verdict, play
+from recorder import Summary
 from rig import Rig
 
 SETTLE_SECONDS = 5.0
+PLAN_SECONDS = 240
 
 
 class Judge:
@@ -42,3 +46,11 @@ class Judge:
             threading.Event().wait(0.2)
         self._observer.forget(namespaces)
         return found
+
+
+def judged(rig: Rig, judge: Judge, plan: Plan, known: Summary) -> Verdict:
+    """One plan, with the observer's judgement; its namespaces are removed."""
+    verdict, stage = rig.call(play(rig, plan, known), PLAN_SECONDS)
+    verdict.violations += judge.violations(stage.roles)
+    rig.call(stage.close())
+    return verdict

@@ -6,7 +6,7 @@ reference run of that workload, E7 its seventh watch event.
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,14 @@ DELAY_SECONDS = 0.8
 ACTS_SECONDS = 0.25
 """How long the operator may act on an event before it starts anew and is shown the world before it."""
 STALE_SECONDS = 1.2
+LATE_SECONDS = 0.3
+LASTS = {
+    "hide": HIDDEN_SECONDS + 0.3,
+    "delay": DELAY_SECONDS + 0.1,
+    "reorder": DELAY_SECONDS + 0.1,
+    "stale-restart": ACTS_SECONDS + STALE_SECONDS + 0.3,
+}
+"""Seconds from a fault's beginning until all that was held back has come."""
 AT_WRITES = ("crash-before", "crash-after", "lost-reply", "status-409", "status-429", "status-500", "status-503")
 AT_EVENTS = ("hide", "duplicate", "delay", "reorder", "replay", "truncate", "stale-restart")
 KINDS = (*AT_WRITES, *AT_EVENTS)
@@ -84,16 +92,43 @@ def _applies(kind: str, step: str) -> bool:
     return kind != "replay" or " ADDED" not in step
 
 
-def arm(plan: Plan, rig: Rig, recorder: Recorder) -> Callable[[], bool]:
-    """Sets the fault. The function that is returned tells whether it has happened."""
+class Armed:
+    """A fault that is set. `fired`: it has happened."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._at: float | None = None
+
+    @property
+    def fired(self) -> bool:
+        return self._at is not None
+
+    def meant(self, step: str) -> bool:
+        """Whether this is the step, once."""
+        if step != self._plan.target or self.fired:
+            return False
+        self._at = asyncio.get_running_loop().time()
+        return True
+
+    async def over(self) -> None:
+        """Returns when the fault goes on no more; one at the last step may be just about to come."""
+        loop = asyncio.get_running_loop()
+        if not self.fired:
+            await asyncio.sleep(LATE_SECONDS)
+        if self._at is not None:
+            await asyncio.sleep(self._at + LASTS.get(self._plan.kind, 0.0) - loop.time())
+
+
+def arm(plan: Plan, rig: Rig, recorder: Recorder) -> Armed:
+    """Sets the fault."""
+    armed = Armed(plan)
     if plan.number.startswith("W"):
         proxy = rig.broker_door if plan.target.startswith("PUT ") else rig.api
-        rule = Rule(lambda _request: recorder.calls.current == plan.target, _request_fault(plan, rig))
-        proxy.rules.append(rule)
-        return lambda: rule.fired > 0
-    event_rule = EventRule(lambda _event: recorder.events.current == plan.target, _event_fault(plan, rig, recorder))
-    rig.api.event_rules.append(event_rule)
-    return lambda: event_rule.fired > 0
+        proxy.rules.append(Rule(lambda _request: armed.meant(recorder.calls.current), _request_fault(plan, rig)))
+    else:
+        fault = _event_fault(plan, rig, recorder)
+        rig.api.event_rules.append(EventRule(lambda _event: armed.meant(recorder.events.current), fault))
+    return armed
 
 
 def _request_fault(plan: Plan, rig: Rig) -> Fault:

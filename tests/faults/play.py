@@ -42,11 +42,13 @@ async def play(rig: Rig, plan: Plan, reference: Summary) -> tuple[Verdict, Stage
     recorder = Recorder(rig, stage.roles)
     begun, starts = time.monotonic(), rig.operator.starts
     recorder.open()
-    fired = arm(plan, rig, recorder)
+    armed = arm(plan, rig, recorder)
     violations: list[str] = []
     supervisor = asyncio.create_task(_supervise(rig, violations))
     try:
         await WORKLOADS[plan.workload](stage)
+        await _settled(rig, stage, reference["end"])
+        await armed.over()
         violations += await _settled(rig, stage, reference["end"])
     except TimeoutError as error:
         violations.append(f"I1: {error}")
@@ -59,7 +61,7 @@ async def play(rig: Rig, plan: Plan, reference: Summary) -> tuple[Verdict, Stage
     violations += _excess(recorder, reference)
     seconds = time.monotonic() - begun
     return (
-        Verdict(plan.id, plan.kind, plan.workload, seconds, fired(), rig.operator.starts - starts, violations),
+        Verdict(plan.id, plan.kind, plan.workload, seconds, armed.fired, rig.operator.starts - starts, violations),
         stage,
     )
 

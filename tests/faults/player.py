@@ -38,8 +38,8 @@ class Act:
     """What the trainer of one attempt does: reads its data, works for `seconds` (None: until the task is released by
     Player.release, or told to go), and ends with `code`.
 
-    `killed`: the kernel's or the kubelet's reason, such as OOMKilled or Evicted, instead of an end of its own. `metrics`
-    are rows of its end record; `saves`: on SIGTERM it stores a checkpoint first."""
+    `killed`: the kernel's or the kubelet's reason, such as OOMKilled or Evicted, instead of an end of its own.
+    `metrics` are rows of its end record; `saves`: on SIGTERM it stores a checkpoint first."""
 
     seconds: float | None = 0.05
     code: int = 0

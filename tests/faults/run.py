@@ -14,16 +14,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from judges import Judge
+from judges import Judge, judged
 from plans import KINDS, Plan, UnknownPlanError, chosen, generated, sampled
-from play import Verdict, play, record
+from play import Verdict, record
 from recorder import REFERENCE, Summary, merged, reference
 from rig import Rig
 from workloads import WORKLOADS
 
 BUILD = Path(__file__).parents[2] / "build" / "faults"
 RECORDINGS = 3
-PLAN_SECONDS = 240
 
 
 def main() -> int:
@@ -103,14 +102,6 @@ def _run(plans: list[Plan], known: dict[str, Summary], resume: Path | None) -> i
             _tell(verdict, number, len(left), rig)
     _summarise(list(verdicts.values()), time.monotonic() - begun)
     return 1 if any(verdict.violations for verdict in verdicts.values()) else 0
-
-
-def judged(rig: Rig, judge: Judge, plan: Plan, known: Summary) -> Verdict:
-    """One plan, with the observer's judgement; its namespaces are removed."""
-    verdict, stage = rig.call(play(rig, plan, known), PLAN_SECONDS)
-    verdict.violations += judge.violations(stage.roles)
-    rig.call(stage.close())
-    return verdict
 
 
 def _read(file: Path) -> dict[str, Verdict]:
