@@ -52,7 +52,7 @@ test: lint types layers check-generated binaries radosgw prometheus ## All check
 	@$(BIN)/python tests/check_rights.py
 
 compute-lane:
-	$(BIN)/pytest tests/unit tests/contract tests/trainer tests/faults/test_observer.py tests/integration/cli | sed -u 's/^/[compute] /'
+	$(BIN)/pytest tests/unit tests/contract tests/trainer tests/faults/test_observer.py tests/faults/test_fault_plans.py tests/integration/cli | sed -u 's/^/[compute] /'
 
 broker-lane:
 	$(BIN)/pytest $(addprefix tests/integration/,broker store) | sed -u 's/^/[broker] /'
