@@ -26,9 +26,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import proxy_faults
 import trainer_words
-from fault_proxy import Event, EventRule, Rule, Stream
+from fault_proxy import Event, EventRule, Forward, Request, Rule, Stream
 from observer import Observer
 from observer_sources import Journal
 from player import Act
@@ -65,13 +64,16 @@ class PatientNode(NodeClient):
 
 @dataclass
 class Outcome:
-    """`ended` counts trainers that the outage ended, `burned` attempts; `caught` is in seconds from the return."""
+    """`ended` counts trainers that the outage ended, `burned` attempts, `restarts` operators that ended by themselves
+    and were started again; `caught` is in seconds from the return, `last` what came last."""
 
     outage: str
     seconds: float
     ended: int
     burned: int
+    restarts: int
     caught: float
+    last: str
     violations: list[str] = field(default_factory=list)
 
     @property
@@ -96,14 +98,19 @@ class Outages:
     @asynccontextmanager
     async def black_hole(self) -> AsyncIterator[None]:
         """The operator's requests get no answer, and its watches tell nothing."""
-        proxy = self._rig.api
-        proxy.rules.append(Rule(lambda _request: True, proxy_faults.black_hole, None))
+        proxy, over = self._rig.api, asyncio.Event()
+
+        async def held(_request: Request, _forward: Forward) -> None:
+            await over.wait()
+
+        proxy.rules.append(Rule(lambda _request: True, held, None))
         proxy.event_rules.append(EventRule(lambda _event: True, _swallow, None))
         yield
-        # What was swallowed comes back with the connections.
+        # The connections of before are no more; what was swallowed comes with new ones.
+        proxy.clear()
+        over.set()
         for stream in list(proxy.streams):
             stream.cut()
-        proxy.clear()
 
     @asynccontextmanager
     async def etcd(self) -> AsyncIterator[None]:
@@ -177,6 +184,7 @@ class Play:
             await stage.task(name, priority=-place)
         for name in WAITING:
             await stage.until(name, "WaitingForQuota")
+        starts = self._rig.operator.starts
         async with case.outage(self._outages):
             await asyncio.sleep(seconds / 2)
             stage.release(RUNNING[0])
@@ -187,8 +195,10 @@ class Play:
         back = time.monotonic()
         await self._submitted(stage)
         done = (RUNNING[0], LATER, *((AWAY,) if case.asked else ()))
-        wrong = await self._until_caught_up(stage, done, back)
-        return Outcome(case.name, seconds, ended, self._burned(stage), round(time.monotonic() - back, 1), wrong)
+        last, wrong = await self._until_caught_up(stage, done, back)
+        caught = round(time.monotonic() - back, 1)
+        restarts = self._rig.operator.starts - starts
+        return Outcome(case.name, seconds, ended, self._burned(stage), restarts, caught, last, wrong)
 
     async def _submitted(self, stage: Stage) -> None:
         while True:
@@ -203,19 +213,23 @@ class Play:
                 return
             await asyncio.sleep(0.1)
 
-    async def _until_caught_up(self, stage: Stage, done: tuple[str, ...], back: float) -> list[str]:
+    async def _until_caught_up(self, stage: Stage, done: tuple[str, ...], back: float) -> tuple[str, list[str]]:
+        """What was wrong last, and what is wrong still."""
         wanted = dict.fromkeys(done, "Completed")
         wanted |= dict.fromkeys((*RUNNING[1:], WAITING[0]), "Training") | {WAITING[1]: "WaitingForQuota"}
-        wrong: list[str] = []
+        last, wrong = "", [""]
         while time.monotonic() - back < GIVE_UP_SECONDS:
+            last = wrong[0]
+            if not self._rig.operator.running():
+                self._rig.operator.start()  # as a cluster does
             told = {name: stage.seen(name).get("status", {}).get("reason", "") for name in wanted}
             wrong = [f"{name} is {told[name]}, not {reason}" for name, reason in wanted.items() if told[name] != reason]
             if not wrong:
                 wrong = await asyncio.to_thread(self._observer.violations, list(stage.roles))
             if not wrong:
-                return []
+                return last, []
             await asyncio.sleep(0.2)
-        return wrong
+        return last, wrong
 
     def _ended(self, stage: Stage) -> int:
         """Trainers that ended, of those that nobody told to."""
@@ -270,7 +284,7 @@ async def _patient(rig: Rig) -> PatientNode:
 def _tell(one: Outcome) -> None:
     print(
         f"{one.outage:26}{one.seconds:6.0f} s  trainers ended {one.ended}  attempts burned {one.burned}  "
-        f"caught up after {one.caught:5.1f} s  {'good' if one.good else 'BAD'}",
+        f"restarts {one.restarts}  caught up after {one.caught:5.1f} s  {'good' if one.good else 'BAD'}  ({one.last})",
         flush=True,
     )
     for line in one.violations[:20]:

@@ -25,7 +25,8 @@ from typing import Any
 
 from fork_server import ForkServer
 from observer import Observer, differences
-from random_steps_doing import Doing, Operators
+from random_steps_doing import Doing
+from random_steps_operators import Operators
 from random_steps_plan import BYSTANDER, EPISODE, Step, episodes
 from rig import Rig
 

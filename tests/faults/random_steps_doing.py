@@ -4,15 +4,13 @@ import asyncio
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
 
-import proxy_faults
 from fault_proxy import EventRule, Fault, FaultProxy, Request, Rule
-from fork_server import ForkServer
 from player import Act
+from random_steps_faults import event_fault, meant, request_fault
+from random_steps_operators import Operators
 from random_steps_plan import OWNERS, QUOTA, TEAMS, Step
-from rig import Program, Rig, free_port
+from rig import Rig
 from stage import DATASETS, JOBS, PODS, SELECTIONS, TASKS, Stage, kind
 
 from collabspace.api import names
@@ -38,57 +36,6 @@ class Team(Stage):
         return self.name
 
 
-class Operators:
-    """One or two operator processes, of which some may be away for a while."""
-
-    def __init__(self, rig: Rig, server: ForkServer, folder: Path) -> None:
-        self.clock = folder / "clock"
-        self.step_clock(0.0)
-        self.programs = [self._program(rig, server, number) for number in range(2)]
-        self._absent: dict[int, asyncio.Task[None]] = {}
-        self.unasked = 0
-        """Ends that nobody asked for."""
-
-    def _program(self, rig: Rig, server: ForkServer, number: int) -> Program:
-        changes = {
-            "COLLABSPACE_METRICS_PORT": str(free_port()),
-            "COLLABSPACE_INSTANCE": f"random-{number}",
-            "COLLABSPACE_TEST_CLOCK": str(self.clock),
-        }
-        return Program(server, rig.operator.environment | changes, rig.folder / f"operator-{number}.log")
-
-    def step_clock(self, seconds: float) -> None:
-        new = self.clock.with_suffix(".new")
-        new.write_text(str(seconds))
-        new.replace(self.clock)
-
-    async def away(self, number: int, seconds: float, leave: Callable[[], None], back: Callable[[], None]) -> None:
-        """Until it is back; one that is away is left alone."""
-        if number in self._absent or not self.programs[number].running():
-            return
-
-        async def absence() -> None:
-            await asyncio.to_thread(leave)
-            await asyncio.sleep(seconds)
-            back()
-            del self._absent[number]
-
-        self._absent[number] = asyncio.create_task(absence())
-
-    async def settle(self) -> None:
-        """Whoever is away is back; the first one runs, and the clock is right."""
-        self.step_clock(0.0)
-        await asyncio.gather(*list(self._absent.values()))
-        self.revive()
-
-    def revive(self) -> None:
-        """What ended by itself, as a deposed leader may, is started again, as a cluster does."""
-        for number, program in enumerate(self.programs):
-            if program.starts and number not in self._absent and not program.running() and number == 0:
-                self.unasked += 1
-                program.start()
-
-
 class Doing:
     """`refused` counts by status what the API server did not let happen: it may say no, the plan does not know."""
 
@@ -98,7 +45,6 @@ class Doing:
         self.teams: list[Team] = []
         self.refused: Counter[int] = Counter()
         self._broker_back: asyncio.Task[None] | None = None
-        self._teams_first_uid: dict[str, str] = {}
 
     async def set_up(self) -> list[str]:
         """Five new teams, two of which have data; their namespaces."""
@@ -280,26 +226,19 @@ class Doing:
         await self.rig.admin.merge(f"{collection.format(self._name(step))}/{step.name}", body)
 
     async def api_fault(self, step: Step) -> None:
-        self._rule(self.rig.api, _fault(step), step, _meant(step.said["meant"]))
+        self._rule(self.rig.api, request_fault(step), step, meant(step.said["meant"]))
 
     async def broker_fault(self, step: Step) -> None:
-        self._rule(self.rig.broker_door, _fault(step), step, lambda _request: True)
+        self._rule(self.rig.broker_door, request_fault(step), step, lambda _request: True)
 
-    def _rule(self, proxy: FaultProxy, fault: Fault, step: Step, meant: Callable[[Request], bool]) -> None:
+    def _rule(self, proxy: FaultProxy, fault: Fault, step: Step, wanted: Callable[[Request], bool]) -> None:
         proxy.rules[:] = [rule for rule in proxy.rules if rule.times is None or rule.fired < rule.times]
-        proxy.rules.append(Rule(meant, fault, step.said["times"]))
+        proxy.rules.append(Rule(wanted, fault, step.said["times"]))
 
     async def event_fault(self, step: Step) -> None:
-        proxy, said = self.rig.api, step.said
-        faults = {
-            "event dropped": lambda: proxy_faults.hidden(said["seconds"]),
-            "event duplicated": lambda: proxy_faults.duplicated,
-            "event delayed": lambda: proxy_faults.delayed(said["seconds"]),
-            "event reordered": lambda: proxy_faults.reordered(said["seconds"]),
-            "event truncated": lambda: proxy_faults.truncated,
-        }
-        proxy.event_rules[:] = [rule for rule in proxy.event_rules if rule.times is None or rule.fired < rule.times]
-        proxy.event_rules.append(EventRule(lambda _event: True, faults[step.kind](), said["times"]))
+        rules = self.rig.api.event_rules
+        rules[:] = [rule for rule in rules if rule.times is None or rule.fired < rule.times]
+        rules.append(EventRule(lambda _event: True, event_fault(step), step.said["times"]))
 
     async def kill_operator(self, step: Step) -> None:
         program = self.operators.programs[step.said["which"]]
@@ -329,28 +268,6 @@ class Doing:
 
     async def step_clock(self, step: Step) -> None:
         self.operators.step_clock(step.said["seconds"])
-
-
-def _meant(which: str) -> Callable[[Request], bool]:
-    """Any request, reads or writes; never a watch, whose events have faults of their own."""
-    reads = ("GET",)
-    if which == "a":
-        return lambda request: not request.watch
-    return lambda request: not request.watch and (request.method in reads) is (which == "r")
-
-
-def _fault(step: Step) -> Fault:
-    said = step.said
-    faults: dict[str, Callable[[], Any]] = {
-        "status": lambda: proxy_faults.answer(said["status"], 1 if said["status"] == 429 else None),
-        "latency": lambda: proxy_faults.latency(said["seconds"]),
-        "reset": lambda: proxy_faults.reset,
-        "lost reply": lambda: proxy_faults.lost_reply,
-        "cut short": lambda: proxy_faults.cut_short(),
-        "black hole": lambda: proxy_faults.black_hole,
-    }
-    found: Fault = faults[step.kind.partition(" ")[2]]()
-    return found
 
 
 DOINGS: dict[str, Callable[[Doing, Step], Awaitable[None]]] = {
