@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from broker_harness import NODE, BrokerProcess, World
-from broker_template import Template
 from published_notes import Published, free_port, pushed
 from radosgw_server import RadosGateway
 from store_places import FOLDER, REDIRECT, STORE, Folder, Place, Prefix
@@ -22,6 +21,7 @@ from collabspace.kube.client import KubeClient, KubeError
 from collabspace.local import installation
 from collabspace.local.certificates import LOOPBACK, Authority, Subject
 from collabspace.local.cluster import LocalCluster
+from forked_programs import ForkServer
 
 # The databases of ledgers, as the unit tests know them.
 sys.path.insert(0, str(Path(__file__).parents[2] / "unit" / "broker"))
@@ -90,16 +90,17 @@ def make_s3_place(radosgw: RadosGateway, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session", autouse=True)
-def template() -> Iterator[Template]:
+def template() -> Iterator[ForkServer]:
     """What brokers are forked from; it makes itself ready while the control plane starts."""
-    template = Template()
+    # Enforcement brings what S3 needs.
+    template = ForkServer("collabspace.broker.main", "collabspace.broker.enforcement")
     yield template
     template.close()
 
 
 @pytest.fixture(scope="session")
 def start_broker(
-    template: Template,
+    template: ForkServer,
     cluster: LocalCluster,
     make_place: Callable[[], Place],
     tmp_path_factory: pytest.TempPathFactory,

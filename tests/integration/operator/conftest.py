@@ -5,10 +5,21 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from operator_harness import GROUPS, IDENTITY, Audit, FakeBroker, FakeNode, OperatorProcess, Store, Teams
+from operator_harness import GROUPS, IDENTITY, Audit, FakeBroker, FakeNode, OperatorProcess, Store, Teams, executed
 
 from collabspace.kube.client import KubeClient
 from collabspace.local.cluster import LocalCluster
+from forked_programs import ForkServer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked() -> Iterator[None]:
+    """Operators are forked from one that has imported all it needs; in tests of whole clusters they start for real."""
+    server = ForkServer("collabspace.controller.main", warnings="default")
+    OperatorProcess.spawn = staticmethod(server.spawn)
+    yield
+    OperatorProcess.spawn = staticmethod(executed)
+    server.close()
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from collabspace.api import names
 from collabspace.cli import team_objects
@@ -43,27 +43,44 @@ def digest(text: str) -> str:
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
+class Process(Protocol):
+    """What subprocess.Popen has."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, sign: signal.Signals) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+def executed(environment: dict[str, str], log: Path) -> Process:
+    """An operator as it is started for real."""
+    with log.open("ab") as sink:
+        command = [sys.executable, "-m", "collabspace.controller.main"]
+        return subprocess.Popen(command, env=environment, stdout=sink, stderr=sink)
+
+
 class OperatorProcess:
-    """`python -m collabspace.controller.main` as it is started for real."""
+    """`collabspace-operator`; `spawn` is how it is started, anew each time."""
+
+    spawn: ClassVar[Callable[[dict[str, str], Path], Process]] = staticmethod(executed)
 
     def __init__(self, environment: dict[str, str], log: Path, port: int) -> None:
         self.environment = environment
         self.log = log
         self.port = port
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
 
     def start(self) -> None:
         self.launch()
         self.until_ready()
 
     def launch(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "collabspace.controller.main"],
-                env={"PATH": os.environ["PATH"], **self.environment},
-                stdout=log,
-                stderr=log,
-            )
+        self.process = type(self).spawn({"PATH": os.environ["PATH"], **self.environment}, self.log)
 
     def until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
