@@ -90,6 +90,6 @@ SELECTIONS = (
         "UnknownMethod",
         "InvalidParameter",
     ),
-    _case("selection.suspend-a-text", {"spec/suspend": "true"}, "spec.suspend", ALARM, "Suspended"),
+    _case("selection.suspend-a-text", {"spec/suspend": "true"}, "spec.suspend", ALARM, "InvalidSpec"),
     _case("selection.unknown-fields", {"spec/podTemplate": {}, "spec/searchSpace": []}, "", OK),
 )

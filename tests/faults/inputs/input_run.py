@@ -296,9 +296,8 @@ async def _delete(stage: Stage, namespace: str, report: Report, kinds: Sequence[
     start = time.monotonic()
     for plural in FOLLOWED:
         for item in stage.view.of(plural, namespace):
-            if (
-                any("/" in each and "collabspace" not in each for each in item["metadata"].get("finalizers") or ())
-                and plural != PODS
+            if any("/" in each and "collabspace" not in each for each in item["metadata"].get("finalizers") or ()) and (
+                by_hand or plural != PODS
             ):
                 path = api_path(plural, namespace, item["metadata"]["name"])
                 await stage.door.merge(path, {"metadata": {"finalizers": None}})

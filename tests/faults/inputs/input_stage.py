@@ -242,8 +242,7 @@ class Stage:
                 self.wrong.append(f"{count} writes on {name} of a bystander")
 
     def _bystanders(self) -> dict[Place, str]:
-        found = self.view.items.items()
-        return {place: item["metadata"]["resourceVersion"] for place, item in found if place[1] == self.bystander}
+        return {place: _mark(place, item) for place, item in self.view.items.items() if place[1] == self.bystander}
 
     async def team(self) -> str:
         """A team with a dataset that has a version."""
@@ -325,6 +324,12 @@ def _operator(cluster: LocalCluster, broker: FakeBroker, log: Path) -> OperatorP
     process = OperatorProcess(environment, log, int(port))
     process.start()
     return process
+
+
+def _mark(place: Place, item: Object) -> str:
+    """What tells an object from a changed one; on pods the scheduler writes too."""
+    meta = item["metadata"]
+    return str(item["status"].get("phase") if place[0] == PODS else meta["resourceVersion"]) + str(meta["uid"])
 
 
 def _without_names(line: str) -> str:

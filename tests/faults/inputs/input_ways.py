@@ -150,7 +150,7 @@ class Tries:
 
     async def _transition(self, case: Transition, way: str) -> Trial:
         name = self._name("new") if way == CREATE else await self._take(case.kind)
-        trial = Trial(case, way, case.kind, self._namespace, name, existed=way != CREATE, settles=False)
+        trial = Trial(case, way, case.kind, self._namespace, name, existed=way != CREATE)
         if way == CREATE:
             await self._make(case.kind, name)
         answers = [await self._step(case, way, name, step) for step in case.steps]
