@@ -22,7 +22,7 @@ from collabspace.core import adoption, attempt, job
 from collabspace.core.observed import JobFacts, Key, NotRunning, ObservedTask, PodFacts, references
 from collabspace.core.outcome import NOTHING, Remains
 from collabspace.core.plan import Creation, Stop
-from collabspace.core.task import decide_task
+from collabspace.core.task import decide_task, litter
 from collabspace.core.task_plan import TaskPlan, is_final
 from collabspace.core.task_world import Refusal, TaskWorld
 from collabspace.kube import clock
@@ -180,6 +180,8 @@ class Tasks:
             if plan.spent is not None:
                 hands.world.release(task.meta.uid, plan.spent.attempt)
                 metrics.ATTEMPTS.labels(plan.spent.outcome).inc()
+            if plan.status is not None and litter(plan.status, world.jobs):
+                hands.queue.add(key)  # they may go now that the end is on record, and no event need come any more
             if plan.event is not None:
                 hands.events.post(job.KIND, task.meta, plan.event)
 

@@ -36,7 +36,7 @@ def decide_task(task: ObservedTask, world: TaskWorld, now: dt.datetime) -> TaskP
         found = TaskPlan(requeue_after=STILL_SECONDS)
     else:
         found = starting.start(task, world, now)
-    return replace(found, remove=_litter(task.status, world.jobs))
+    return replace(found, remove=litter(task.status, world.jobs))
 
 
 def _expire(task: ObservedTask, now: dt.datetime) -> TaskPlan:
@@ -60,7 +60,7 @@ def _still_runs(before: TaskStatus, world: TaskWorld) -> bool:
     return any(each.attempt == last.number and not each.finished and not each.halted for each in world.jobs)
 
 
-def _litter(before: TaskStatus, jobs: tuple[JobFacts, ...]) -> tuple[JobFacts, ...]:
+def litter(before: TaskStatus, jobs: tuple[JobFacts, ...]) -> tuple[JobFacts, ...]:
     """Jobs that nobody needs: those that were stopped or lost, as they could start a pod again, and old ones."""
     ended = {each.number: each for each in before.attempts if each.outcome in ENDED}
     newest = max((each.attempt for each in jobs), default=0)
