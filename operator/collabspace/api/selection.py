@@ -93,7 +93,9 @@ class SelectionSpec(Part):
         description="The most that all candidates together may spend; the cheap ones run first.",
     )
     promotion: Promotion | None = Field(default=None, description="Unset: the winner is named and nothing more.")
-    suspend: StrictBool = Field(default=False, description="True stops its tasks after a checkpoint; false lets them go on.")
+    suspend: StrictBool = Field(
+        default=False, description="True stops its tasks after a checkpoint; false lets them go on."
+    )
 
 
 class CandidateState(StrEnum):
