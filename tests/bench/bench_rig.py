@@ -209,7 +209,12 @@ class Rig:
         return body
 
     def _client(self, kubeconfig: Path | None = None) -> KubeClient:
-        return KubeClient(config.load(kubeconfig or self.cluster.kubeconfig), 4 * AT_ONCE, user_agent="bench")
+        return KubeClient(
+            config.load(kubeconfig or self.cluster.kubeconfig),
+            4 * AT_ONCE,
+            request_seconds=LIMIT_SECONDS,
+            user_agent="bench",
+        )
 
     async def _team(self, admin: KubeClient, name: str) -> None:
         quota = {names.GPU_QUOTA: str(self.shape.gpu_quota)}
