@@ -81,7 +81,24 @@ class Tasks:
         if plan.inspect and world.job is not None and await self._look(world.job):
             world = await self._observe(task)
             plan = decide_task(task, world, clock.now())
+        if plan.create is not None and await self._has_earlier(task, plan.create):
+            world = await self._observe(task)
+            plan = decide_task(task, world, clock.now())
         await self._execute(key, task, world, plan)
+
+    async def _has_earlier(self, task: ObservedTask, creation: Creation) -> bool:
+        """Whether the attempt before, of which only the broker tells, has a Job after all: a list may have been old."""
+        world, meta, number = self._hands.world, task.meta, creation.run.execution.attempt - 1
+        if number < 1 or any(each.number == number for each in task.status.attempts):
+            return False
+        if await self._is_gone(meta.namespace, names.job_name(meta.name, number)):
+            return False
+        facts = world.job_of(meta.uid, number)
+        if facts is None:  # of another task of that name
+            return False
+        self._hands.admissions.drop(task.key)
+        world.account(facts)
+        return True
 
     async def _observe(self, task: ObservedTask) -> TaskWorld:
         world, meta = self._hands.world, task.meta

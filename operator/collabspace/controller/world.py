@@ -253,7 +253,7 @@ class World:
         self.offers = frozenset(each.allocatable for each in self.nodes.values())
         self._wake(ADMISSION_KEY)
 
-    def _job(self, key: Key, before: JobFacts | None, after: JobFacts | None) -> None:
+    def _job(self, _key: Key, before: JobFacts | None, after: JobFacts | None) -> None:
         facts = after or before
         if facts is None:
             return
@@ -263,11 +263,15 @@ class World:
         else:
             self._task_of_job[after.uid] = after
             self._jobs_by_task[uid][after.attempt] = after
-            if not holds(after) or after.uid in self._pods_by_job:
-                self.release(uid, after.attempt)
-            else:
-                self.holdings.hold(uid, after.attempt, key[0], after.amount)
+            self.account(after)
         self.wake_task(uid)
+
+    def account(self, facts: JobFacts) -> None:
+        """What the Job says that its attempt holds."""
+        if not holds(facts) or facts.uid in self._pods_by_job:
+            self.release(facts.task_uid, facts.attempt)
+        else:
+            self.holdings.hold(facts.task_uid, facts.attempt, facts.namespace, facts.amount)
 
     def _job_deleted(self, facts: JobFacts) -> None:
         uid = facts.task_uid
