@@ -1,6 +1,7 @@
 """The broker's side of the benchmarks: a feed that tells what is new, and usage that is taken; nothing is stored."""
 
 import asyncio
+import contextlib
 
 import orjson
 from aiohttp import web
@@ -46,11 +47,9 @@ class BenchBroker:
         cursor = request.query.get("cursor", "")
         first = int(cursor or 0)
         if cursor and first == len(self._attempts):
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WAIT_SECONDS), self._news:
                     await self._news.wait()
-            except TimeoutError:
-                pass
         body = {
             "cursor": str(len(self._attempts)),
             "full": not cursor,

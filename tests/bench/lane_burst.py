@@ -59,12 +59,11 @@ async def measure(made: Rig, report: Report, lane: str, count: int) -> float:
             statuses = max(each[0] for each in ruler.statuses.values()) - began
             operator, peak = (lap.operator_seconds() - own) * 1000 / count, lap.operator_peak()
         waits = [ruler.jobs[key] - asked for key, asked in ruler.asked.items()] or [math.nan]
-        without = ("leases", "events", "serviceaccounts/token", "shareddatasets/status")
         # The bare client's own task is one of its two writes.
         created = count if kind == "bare client" else 0
         report.row(
             lane=lane, tasks=count, jobs=jobs, statuses=statuses, p50=percentile(waits, 0.5),
-            p99=percentile(waits, 0.99), writes=(ruler.writes(IDENTITY, *without) + created) / count,
+            p99=percentile(waits, 0.99), writes=(ruler.task_writes(IDENTITY) + created) / count,
             reads=ruler.reads(IDENTITY) / count, cpu=operator, peak=peak,
             server=(lap.server_seconds() - server) * 1000 / count,
         )  # fmt: skip

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from bench_rig import GROUPS, IDENTITY, JOBS, TASKS, Lap, Shape, rig
+from bench_rig import IDENTITY, JOBS, TASKS, WARM_TEAM, Lap, Shape, rig
 from fake_nodes import Play
 from report import Report
 from ruler import percentile
@@ -14,7 +14,6 @@ COLUMNS = {
     "p99 s": ".2f", "writes/task": ".2f", "events/task": ".2f", "reads/task": ".3f", "operator CPU s/1000": ".2f",
     "s to delete": ".1f", "left": "d",
 }  # fmt: skip
-assert GROUPS
 
 
 async def main(sizes: tuple[int, ...] = SIZES) -> None:
@@ -33,7 +32,7 @@ async def life(lap: Lap, report: Report, size: int) -> None:
     ruler = lap.ruler
     over = {key: times[-1] for key, times in ruler.pod_statuses.items()}
     told = [ruler.statuses[key][-1] - over[key] for key in lap.tasks]
-    writes = ruler.writes(IDENTITY, "leases", "events", "serviceaccounts/token", "shareddatasets/status")
+    writes = ruler.task_writes(IDENTITY)
     events = ruler.calls[IDENTITY, "create", "events", True] + ruler.calls[IDENTITY, "patch", "events", True]
     reads, cpu = ruler.reads(IDENTITY), lap.operator_seconds() - own
     deleting = time.monotonic()
@@ -58,7 +57,7 @@ async def gone(lap: Lap, seconds: float = 300.0) -> int:
             items = listing.get("items") or []
             # Those of the warm-up stay.
             left += len(items) + int(listing["metadata"].get("remainingItemCount") or 0)
-        warm = len((await lap.admin.list(JOBS.format("team-that-warms-up")))["items"])
+        warm = len((await lap.admin.list(JOBS.format(WARM_TEAM)))["items"])
         left -= 2 * warm
         if left <= 0 or time.monotonic() > limit:
             return max(0, left)

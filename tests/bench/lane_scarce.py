@@ -38,7 +38,6 @@ async def measure(lap: Lap, report: Report, tasks: int) -> None:
     refill = [start - end for end, start in zip(ends, starts[slots:], strict=False)]
     first, last = starts[slots - 1], starts[-1]
     steady = slots * (last - first)
-    without = ("leases", "events", "serviceaccounts/token", "shareddatasets/status")
     report.row(
         lane="operator", tasks=tasks, over=over - began, ideal=tasks / slots * SECONDS,
         running=percent(sum(end - run for _, run, end in ran.values()), slots * (over - began)),
@@ -46,7 +45,7 @@ async def measure(lap: Lap, report: Report, tasks: int) -> None:
         steady_running=percent(sum(within(run, end, first, last) for _, run, end in ran.values()), steady),
         steady_bound=percent(sum(within(bound, end, first, last) for bound, _, end in ran.values()), steady),
         p50=percentile(refill, 0.5), p90=percentile(refill, 0.9), p99=percentile(refill, 0.99),
-        writes=ruler.writes(IDENTITY, *without) / tasks,
+        writes=ruler.task_writes(IDENTITY) / tasks,
     )  # fmt: skip
 
 

@@ -69,6 +69,10 @@ class Ruler:
             if who == user and verb not in READS and good and resource not in without
         )
 
+    def task_writes(self, user: str) -> int:
+        """Changes for tasks: neither Leases, tokens and Events, nor what datasets are told of their use."""
+        return self.writes(user, "leases", "events", "serviceaccounts/token", "shareddatasets/status")
+
     def reads(self, user: str) -> int:
         """Requests of the user that read; a watch that is opened counts as one."""
         return sum(count for (who, verb, _, _), count in self.calls.items() if who == user and verb in READS)
