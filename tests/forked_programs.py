@@ -1,4 +1,4 @@
-"""Programs without the seconds of processor time that Python takes to import them, dozens of times in a run.
+"""Programs without the seconds of processor time that Python takes to import them, dozens of times in a run and more.
 
 `python forked_programs.py FD MODULE...` imports the modules and waits; for each request on the socket FD it forks a
 process that takes the environment it is told and goes on as `python -m MODULE` does with the first of them. What comes
@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import weakref
 from pathlib import Path
 
@@ -31,8 +32,13 @@ class Forked:
         self.returncode: int | None = None
         self._descriptor = descriptor
         self._end = end
+        self._reading = threading.Lock()
         for each in (descriptor, end):
             weakref.finalize(self, os.close, each)
+
+    def fileno(self) -> int:
+        """Becomes readable when the process has ended."""
+        return self._end
 
     def poll(self) -> int | None:
         """The exit code, less than 0 for a signal; None while it runs."""
@@ -54,7 +60,9 @@ class Forked:
 
     def _ended(self, timeout: float | None) -> int | None:
         if self.returncode is None and select.select([self._end], [], [], timeout)[0]:
-            self.returncode = int(os.read(self._end, 16))
+            with self._reading:  # it is told once, and any thread may ask
+                if self.returncode is None:
+                    self.returncode = int(os.read(self._end, 16))
         return self.returncode
 
 

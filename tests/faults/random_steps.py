@@ -23,12 +23,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fork_server import ForkServer
 from observer import Observer, differences
 from random_steps_doing import Doing
 from random_steps_operators import Operators
 from random_steps_plan import BYSTANDER, EPISODE, Step, episodes
-from rig import Rig
+from rig import ForkServer, Rig
 
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "build" / "faults" / "random_steps.json"
@@ -144,7 +143,7 @@ def run(seeds: Sequence[int], count: int, only: int | None, folder: Path) -> lis
     done: list[Episode] = []
     with Rig(folder, lambda line: print(line, file=sys.stderr)) as rig:
         rig.loop.set_default_executor(ThreadPoolExecutor(THREADS))
-        server = ForkServer("random_steps_clock")
+        server = ForkServer("faults.random_steps_clock")
         operators = Operators(rig, server, folder)
         logs = [program.log for program in (*operators.programs, rig.broker)]
         observer = Observer(rig.kubeconfig, rig.audit_log, rig.ledger, rig.store, rig.journal, logs=logs)

@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from fork_server import ForkServer
-from rig import Program, Rig, free_port
+from rig import ForkServer, Program, Rig, free_port
 
 
 class Operators:

@@ -19,6 +19,7 @@ import os
 import signal
 import socket
 import ssl
+import sys
 import threading
 import time
 import uuid
@@ -29,9 +30,11 @@ from typing import Any, Self
 
 import httpx
 import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from eyes import Eyes
 from fault_proxy import FaultProxy, LoopThread
-from fork_server import Forked, ForkServer
 from player import Player
 from views import Views
 
@@ -44,6 +47,7 @@ from collabspace.local.cluster import LocalCluster
 from collabspace.local.controlplane import Trust
 from collabspace.local.node.api import NodeClient
 from collabspace.local.state import Options
+from forked_programs import Forked, ForkServer
 
 NODE = "played"
 INSTANCE = "planned"
