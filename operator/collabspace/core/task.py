@@ -53,20 +53,26 @@ def _expire(task: ObservedTask, now: dt.datetime) -> TaskPlan:
 
 
 def _still_runs(before: TaskStatus, world: TaskWorld) -> bool:
-    """Whether the Job of the last attempt says otherwise than the record of its end: then no other is started."""
+    """Whether a Job says otherwise than the record, of its end or of there being none: then no other is started."""
     last = attempt.newest(before)
-    if last is None or last.reason == Reason.NODE_LOST or world.pod is not None:
+    if last is None:
         return False
-    return any(each.attempt == last.number and not each.finished and not each.halted for each in world.jobs)
+    over = {each.number for each in before.attempts}
+    if last.reason != Reason.NODE_LOST and world.pod is None:
+        over.remove(last.number)
+    return any(each.attempt not in over and not each.finished and not each.halted for each in world.jobs)
 
 
 def litter(before: TaskStatus, jobs: tuple[JobFacts, ...]) -> tuple[JobFacts, ...]:
-    """Jobs that nobody needs: those that were stopped or lost, as they could start a pod again, and old ones."""
+    """Jobs that nobody needs: stopped or lost ones, as they could start a pod again, old ones, and those off record."""
     ended = {each.number: each for each in before.attempts if each.outcome in ENDED}
+    on_record = {each.number for each in before.attempts}
+    last = max(on_record, default=0)
     newest = max((each.attempt for each in jobs), default=0)
     return tuple(
         facts
         for facts in jobs
         if facts.attempt < newest - KEPT_JOBS
+        or (facts.attempt < last and facts.attempt not in on_record)
         or (facts.attempt in ended and (facts.suspended or ended[facts.attempt].reason == Reason.NODE_LOST))
     )

@@ -201,8 +201,8 @@ async def test_an_operator_killed_between_attempts_starts_the_next_one_once(
     assert calls(entries, team).count(("create", "jobs")) == 1
 
 
-async def test_a_status_that_says_nonsense_neither_stops_the_operator_nor_starts_twice(
-    teams: Teams, store: Store, admin: KubeClient
+async def test_a_status_that_says_nonsense_neither_stops_the_operator_nor_runs_two_attempts_at_a_time(
+    teams: Teams, store: Store, admin: KubeClient, audit: Audit
 ) -> None:
     team, _ = await start(teams)
     wild = [{"number": 7, "outcome": "", "startTime": "2020-13-99T00:00:00Z", "reason": "x" * 60}]
@@ -210,12 +210,18 @@ async def test_a_status_that_says_nonsense_neither_stops_the_operator_nor_starts
     def scramble(item: Object) -> None:
         item["status"]["attempts"] = wild
 
-    store.change(names.COLLAB_TASKS, team, "task", scramble)
-    await admin.merge(f"{TASKS.format(team)}/task", {"spec": {"priority": 3}})
+    async with audit.record() as entries:
+        store.change(names.COLLAB_TASKS, team, "task", scramble)
+        await admin.merge(f"{TASKS.format(team)}/task", {"spec": {"priority": 3}})
+        await gone(admin, JOBS.format(team), "task-1")
+        await second(teams, team, 8)
+        await teams.until_task(
+            team, "task", lambda item: story(item) == [("Interrupted", "Interrupted"), ("Running", "")]
+        )
+    jobs = [call for call in calls(entries, team) if call[1] == "jobs" and call[0] != "get"]
+    assert jobs == [("delete", "jobs"), ("create", "jobs")]
     await teams.task(team, "other")
     await teams.until_reason(team, "other", "Starting")
-    jobs = [each["metadata"]["name"] for each in (await admin.list(JOBS.format(team)))["items"]]
-    assert sorted(jobs) == ["other-1", "task-1"]
 
 
 async def test_a_pod_on_a_node_that_is_gone_does_not_hold_the_task_back(
