@@ -1,41 +1,60 @@
-"""An open loop of tasks at a fixed rate: how long from the request for a task to its Job, and where that gives way."""
+"""An open loop of tasks at a fixed rate: how long from the request for a task to its Job, and where that gives way.
 
-from bench_rig import Shape, at_rate, rig
+Beside it the floor: a bare client that creates the Job itself as soon as it knows the task.
+"""
+
+from bench_rig import JOBS, TASKS, Lap, Shape, at_rate, rig, task_body
 from report import Line, Report
 from ruler import Ruler, percentile
 
-RATES = (5.0, 20.0, 50.0, 100.0, 200.0)
+RATES = (5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
 SECONDS = 20.0
 KNEE_SECONDS = 1.0
 COLUMNS = {
     "lane": "s", "tasks/s": ".0f", "made/s": ".1f", "p50 ms": ".0f", "p99 ms": ".0f", "max ms": ".0f",
-    "operator CPU s/1000": ".2f", "generator behind s": ".2f",
+    "operator CPU s/1000": ".2f", "servers' CPU ms/task": ".1f", "generator behind s": ".2f",
 }  # fmt: skip
 
 
 async def main(rates: tuple[float, ...] = RATES, seconds: float = SECONDS) -> None:
-    report, knee = Report("rate", COLUMNS), 0.0
-    async with rig(Shape()) as made, made.lap() as lap:
-        for rate in rates:
-            count = max(20, int(rate * seconds))
-            lap.ruler = Ruler.now(made.cluster.audit_log)
-            own = lap.operator_seconds()
-            behind = await at_rate(
-                rate,
-                count,
-                lambda number, rate=rate: lap.submit(lap.teams[number % len(lap.teams)], f"r{rate:.0f}-{number}"),
-            )
-            await lap.until_jobs(count)
-            await lap.until_statuses(count)
-            waits = [lap.ruler.jobs[key] - asked for key, asked in lap.ruler.asked.items()]
-            began, ended = min(lap.ruler.asked.values()), max(lap.ruler.jobs.values())
-            if percentile(waits, 0.99) < KNEE_SECONDS:
-                knee = max(knee, rate)
-            report.row(
-                lane="operator", rate=rate, made=count / (ended - began), p50=1000 * percentile(waits, 0.5),
-                p99=1000 * percentile(waits, 0.99), most=1000 * max(waits),
-                cpu=(lap.operator_seconds() - own) * 1000 / count, behind=behind,
-            )  # fmt: skip
-            await made.until_quiet(lap.operator)
-    report.note(f"highest rate with p99 below {KNEE_SECONDS:.0f} s: {knee:.0f} tasks/s")
-    report.save("tasks/s", [Line("operator", "p50 ms"), Line("operator", "p99 ms")], log=True)
+    report = Report("rate", COLUMNS)
+    async with rig(Shape()) as made:
+        for lane in ("bare client", "operator"):
+            async with made.lap(operator=lane == "operator") as lap:
+                knee = 0.0
+                for rate in rates:
+                    if await measure(lap, report, lane, rate, max(20, int(rate * seconds))) < KNEE_SECONDS:
+                        knee = max(knee, rate)
+                    await made.until_quiet(lap.operator)
+                report.note(f"{lane}: highest rate with p99 below {KNEE_SECONDS:.0f} s: {knee:.0f} tasks/s")
+    report.save(
+        "tasks/s", [Line(lane, f"p{share} ms") for lane in ("bare client", "operator") for share in (50, 99)], log=True
+    )
+
+
+async def measure(lap: Lap, report: Report, lane: str, rate: float, count: int) -> float:
+    """One rate; the 99th percentile in seconds."""
+    lap.ruler = ruler = Ruler.now(lap.rig.cluster.audit_log)
+    operated, server = lane == "operator", lap.server_seconds()
+    own = lap.operator_seconds() if operated else 0.0
+
+    async def one(number: int) -> None:
+        team, name = lap.teams[number % len(lap.teams)], f"r{rate:.0f}-{number}"
+        if operated:
+            await lap.submit(team, name)
+        else:
+            task = await lap.admin.create(TASKS.format(team), task_body(name, team, 1))
+            await lap.writer.create(JOBS.format(team), lap.rig.job(task))
+
+    behind = await at_rate(rate, count, one)
+    await lap.until_jobs(count)
+    if operated:
+        await lap.until_statuses(count)
+    waits = [ruler.jobs[key] - asked for key, asked in ruler.asked.items()]
+    report.row(
+        lane=lane, rate=rate, made=count / (max(ruler.jobs.values()) - min(ruler.asked.values())),
+        p50=1000 * percentile(waits, 0.5), p99=1000 * percentile(waits, 0.99), most=1000 * max(waits),
+        cpu=(lap.operator_seconds() - own) * 1000 / count if operated else 0.0,
+        server=(lap.server_seconds() - server) * 1000 / count, behind=behind,
+    )  # fmt: skip
+    return percentile(waits, 0.99)

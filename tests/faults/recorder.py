@@ -73,11 +73,13 @@ def summary(rig: Rig, roles: Roles) -> Summary:
 
 def ledger(rig: Rig, roles: Roles) -> Summary:
     """How often which event of which attempt stands in the ledger, of the namespaces that are the plan's own; without
-    what the broker's sweeper does in its own time, and without refusals, which end trainers at times."""
+    what the broker's sweeper does in its own time, and without refusals, which end trainers at times. Usage stands
+    there once however often it was corrected: a successor may reckon other seconds, and I6 looks at those."""
     there = {key[1] for key in rig.eyes.seen["tasks"] if key[0] in roles}
     own = {namespace: role for namespace, role in roles.items() if namespace != rig.owner}
     query = (
-        "SELECT namespace, event, decision, task, attempt, SUM(repeats) FROM access "
+        "SELECT namespace, event, decision, task, attempt, CASE event WHEN 'Used' THEN 1 ELSE SUM(repeats) END "
+        "FROM access "
         f"WHERE namespace IN ({', '.join('?' * len(own))}) AND event NOT IN ('Removed', 'Denied') "
         "GROUP BY namespace, event, decision, task, attempt"
     )
