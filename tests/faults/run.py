@@ -1,7 +1,9 @@
 """Runs fault plans: `python tests/faults/run.py`, all of them; `--help` tells how to choose.
 
 Each plan that fails is printed with the command that repeats it. Verdicts are appended to build/faults/verdicts.jsonl
-as they come; after a stop, `--resume build/faults/verdicts.jsonl` goes on where it was. Exit code 1: a plan failed.
+as they come; after a stop, `--resume build/faults/verdicts.jsonl` goes on where it was. A plan mostly waits: several
+processes may each run a part (`--part 1/3`), and one that resumes from the verdicts of all sums them up. Exit code 1: a
+plan failed.
 """
 
 import argparse
@@ -43,7 +45,9 @@ def main() -> int:
             print(f"{plan.id:42} {plan.target}")
         print(f"{len(plans)} plans")
         return 0
-    return _run(plans, known, arguments.resume)
+    part, parts = arguments.part
+    name = f"verdicts-{part}.jsonl" if parts > 1 else "verdicts.jsonl"
+    return _run(plans[part - 1 :: parts], known, arguments.resume, BUILD / name)
 
 
 def _arguments() -> argparse.Namespace:
@@ -54,9 +58,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sample", type=int, metavar="N", help="only N plans, as many of each kind of fault")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--list", action="store_true", help="print the plans and run none")
-    parser.add_argument("--resume", type=Path, metavar="FILE", help="leave out what has a verdict in this file")
+    parser.add_argument("--part", type=_part, default=(1, 1), metavar="K/N", help="every Nth plan, from the Kth on")
+    parser.add_argument(
+        "--resume", type=Path, action="append", metavar="FILE", help="leave out what has a verdict in this file"
+    )
     parser.add_argument("--record", action="store_true", help="run without faults and write the reference anew")
     return parser.parse_args()
+
+
+def _part(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    found = int(part), int(parts)
+    if not 1 <= found[0] <= found[1]:
+        raise ValueError(text)
+    return found
 
 
 def _choose(arguments: argparse.Namespace, known: dict[str, Summary]) -> list[Plan]:
@@ -82,14 +97,20 @@ def _record(workloads: list[str]) -> int:
     return 0
 
 
-def _run(plans: list[Plan], known: dict[str, Summary], resume: Path | None) -> int:
+def _run(plans: list[Plan], known: dict[str, Summary], resume: list[Path] | None, log: Path) -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
-    verdicts = _read(resume) if resume is not None else {}
-    log = BUILD / "verdicts.jsonl"
+    verdicts = {name: verdict for file in resume or () for name, verdict in _read(file).items()}
     if resume is None:
         log.unlink(missing_ok=True)
-    left = [plan for plan in plans if plan.id not in verdicts]
     begun = time.monotonic()
+    if left := [plan for plan in plans if plan.id not in verdicts]:
+        _play(left, known, verdicts, log)
+    _summarise(list(verdicts.values()), time.monotonic() - begun)
+    return 1 if any(verdict.violations for verdict in verdicts.values()) else 0
+
+
+def _play(left: list[Plan], known: dict[str, Summary], verdicts: dict[str, Verdict], log: Path) -> None:
+    """Adds a verdict for each of these plans."""
     with (
         tempfile.TemporaryDirectory() as folder,
         Rig(Path(folder), _quiet) as rig,
@@ -103,8 +124,6 @@ def _run(plans: list[Plan], known: dict[str, Summary], resume: Path | None) -> i
             sink.write(json.dumps(verdict.line()) + "\n")
             sink.flush()
             _tell(verdict, number, len(left), rig)
-    _summarise(list(verdicts.values()), time.monotonic() - begun)
-    return 1 if any(verdict.violations for verdict in verdicts.values()) else 0
 
 
 def _read(file: Path) -> dict[str, Verdict]:
