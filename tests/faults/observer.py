@@ -17,7 +17,7 @@ import observer_quota
 import observer_remains
 import observer_tasks
 import observer_writers
-from observer_evidence import OPERATOR, Evidence, Row, as_made, condition, final, key_of, status
+from observer_evidence import OPERATOR, Evidence, Row, as_made, condition, final, key_of, status, without_orphans
 from observer_sources import AuditLog, Journal, LedgerReader, Tail
 from sqlalchemy.exc import SQLAlchemyError
 from watching import ApiServer, History, Watch
@@ -104,6 +104,7 @@ class Observer:
         changes = {kind: history.of(wanted) for kind, history in self._histories.items()}
         for kind in ("jobs", "pods"):
             changes[kind] = as_made(changes[kind])
+        changes["pods"] = without_orphans(changes["pods"])
         self._audit.read()
         access, attempts = self._read_ledger(now, wanted)
         for log in self._logs:

@@ -145,6 +145,18 @@ def as_made(changes: list[Change]) -> list[Change]:
     return found
 
 
+def without_orphans(changes: list[Change]) -> list[Change]:
+    """Who takes a pod from its Job (`kubectl delete job --cascade=orphan`) has it: to the platform it is gone."""
+    return [change if owners(change.object) else replace(change, gone=True) for change in changes]
+
+
+def is_orphan(evidence: Evidence, one: Process) -> bool:
+    """Whether the process runs in a pod that was taken from its Job."""
+    pods = (change for change in reversed(evidence.history("pods")) if change.name == one.pod)
+    last = next((change for change in pods if change.namespace == one.namespace), None)
+    return last is not None and not owners(last.object)
+
+
 def key_of(item: Object) -> tuple[str, str]:
     return item["metadata"]["namespace"], item["metadata"]["name"]
 

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 
-from observer_evidence import Evidence, owners, task_of, where
+from observer_evidence import Evidence, is_orphan, owners, task_of, where
 from watching import Object
 
 # A token as services sign them, and a private key.
@@ -24,7 +24,7 @@ def nothing_is_left(evidence: Evidence) -> Iterator[str]:
         if gone.intersection(owners(task)):
             yield f"I8 {where(task)} belongs to a selection that is gone"
     for one in evidence.processes:
-        if one.end is None and one.task_uid not in evidence.tasks:
+        if one.end is None and one.task_uid not in evidence.tasks and not is_orphan(evidence, one):
             yield f"I8 {one.pod} runs for task {one.task_uid}, which is not there"
     yield from _files_left(evidence)
 

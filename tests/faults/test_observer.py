@@ -23,7 +23,7 @@ from observer_cases import (
     task,
     waiting,
 )
-from observer_evidence import Process, as_made, task_of
+from observer_evidence import Process, as_made, is_orphan, task_of, without_orphans
 from observer_ledger import Chains
 from observer_sources import AuditLog, Journal
 from watching import Object
@@ -371,6 +371,15 @@ def test_labels_that_somebody_edits_make_a_job_nobody_elses(tmp_path: Path) -> N
     world = good(tmp_path)
     world.change("jobs", "task-1", lambda item: item["metadata"]["labels"].clear())
     assert [task_of(change.object) for change in as_made(world.changes["jobs"])] == [UID] * 3
+
+
+def test_a_pod_that_somebody_took_from_its_job_is_theirs(tmp_path: Path) -> None:
+    world = good(tmp_path)
+    one = world.processes[0]
+    assert not is_orphan(world.evidence(), one)
+    world.change("pods", one.pod, lambda item: item["metadata"].pop("ownerReferences"))
+    assert is_orphan(world.evidence(), one)
+    assert [change.gone for change in without_orphans(world.changes["pods"])] == [False, False, True]
 
 
 def test_ends_are_compared_without_the_order_of_names() -> None:

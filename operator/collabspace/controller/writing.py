@@ -18,7 +18,8 @@ from collabspace.kube.status import StatusWriter, Write
 from collabspace.kube.watch import Sink
 
 CONFLICT_SECONDS = 0.2
-REFUSED_SECONDS = 300.0
+# A status that the API server's rules do not take; soon again at first, as the rules may be about to change.
+REFUSED_SECONDS = (5.0, 20.0, 80.0, 300.0)
 PLURALS = {TASK: names.COLLAB_TASKS, DATASET: names.SHARED_DATASETS, SELECTION: names.MODEL_SELECTIONS}
 
 Spec = TypeVar("Spec", bound=BaseModel)
@@ -33,6 +34,7 @@ class Statuses:
         self._queue = queue
         self._writers = {kind: StatusWriter(client, plural, _refused) for kind, plural in PLURALS.items()}
         self._written: dict[WorkKey, float] = {}
+        self._refusals: dict[WorkKey, int] = {}
 
     async def execute(
         self,
@@ -71,7 +73,10 @@ class Statuses:
             sink.apply("DELETED", {"metadata": observed.meta.model_dump(by_alias=True)})
             return None
         if answer.write is Write.REFUSED:
-            return REFUSED_SECONDS
+            times = self._refusals.get(key, 0)
+            self._refusals[key] = times + 1
+            return REFUSED_SECONDS[min(times, len(REFUSED_SECONDS) - 1)]
+        self._refusals.pop(key, None)
         if answer.object is not None:
             self._written[key] = asyncio.get_running_loop().time()
             with self._world.quietly():
@@ -82,6 +87,7 @@ class Statuses:
     def forget(self, key: WorkKey) -> None:
         """The object is gone."""
         self._written.pop(key, None)
+        self._refusals.pop(key, None)
         self._queue.later(key, None)
 
 

@@ -13,6 +13,8 @@ from collabspace.api.resource import ObjectMeta
 from collabspace.kube.client import KubeClient, KubeError
 
 CONFLICT, NOT_FOUND = 409, 404
+# Of who asks, not of what is asked: it passes when rights or tokens are mended, and no object is at fault.
+NOT_ALLOWED = frozenset({401, 403})
 log = logging.getLogger(__name__)
 
 
@@ -32,7 +34,7 @@ class Written:
 
 
 class StatusWriter:
-    """Writes statuses of one of our kinds. `refused` is called for answers that no retry can mend."""
+    """Writes statuses of one of our kinds. `refused` is called for answers that somebody must look into."""
 
     def __init__(self, client: KubeClient, plural: str, refused: Callable[[str, int], None]) -> None:
         self._client = client
@@ -41,7 +43,7 @@ class StatusWriter:
 
     async def write(self, meta: ObjectMeta, status: BaseModel) -> Written:
         """Replaces the status, provided that the object is still the version in `meta`. Raises KubeError when the API
-        server cannot be reached or asks to come back."""
+        server cannot be reached, asks to come back or knows us not."""
         path = f"/apis/{names.API_VERSION}/namespaces/{meta.namespace}/{self._plural}/{meta.name}"
         body = {"metadata": {"resourceVersion": meta.resource_version}, "status": merge_body(status)}
         try:
@@ -54,6 +56,8 @@ class StatusWriter:
             if error.transient or error.status == NOT_FOUND:
                 raise
             self._refused(self._plural, error.status)
+            if error.status in NOT_ALLOWED:
+                raise
             log.error("status of %s %s/%s refused: %s", self._plural, meta.namespace, meta.name, error.message[:500])
             return Written(Write.REFUSED)
 

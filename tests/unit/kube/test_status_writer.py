@@ -32,7 +32,7 @@ async def written(refusal: web.Response, now: web.Response) -> Written:
 
 
 def says(code: int, reason: str) -> web.Response:
-    return web.json_response({"kind": "Status", "code": code, "reason": reason}, status=code)
+    return web.json_response({"kind": "Status", "code": code, "reason": reason, "message": f"code {code}"}, status=code)
 
 
 async def test_a_conflict_brings_the_object_as_it_is_now() -> None:
@@ -47,3 +47,12 @@ async def test_an_object_that_is_gone_is_told_from_a_conflict_and_at_once() -> N
 async def test_a_server_that_does_not_serve_the_kind_says_nothing_of_the_object() -> None:
     with pytest.raises(KubeError, match="page not found"):
         await written(web.Response(status=404, text="404 page not found"), web.json_response(NOW))
+
+
+@pytest.mark.parametrize(("code", "reason"), [(401, "Unauthorized"), (403, "Forbidden")])
+async def test_who_may_not_write_now_tries_again_soon_while_what_is_refused_for_itself_waits(
+    code: int, reason: str
+) -> None:
+    with pytest.raises(KubeError, match=f"code {code}"):
+        await written(says(code, reason), web.json_response(NOW))
+    assert await written(says(422, "Invalid"), web.json_response(NOW)) == Written(Write.REFUSED)
