@@ -8,18 +8,20 @@ Before each outage three trainers run and two tasks wait for quota. Meanwhile on
 API server can be asked a task is submitted. Everything is caught up when the ended task is Completed, the next one
 runs, one submitted at the return is done, and the observer finds nothing wrong. The ledger is on PostgreSQL throughout.
 Exit code 1: a trainer that ended with the outage, an attempt that was burned, 60 s that did not suffice, a violation.
+How soon the operator has made the Jobs that are due is told beside that: what comes after is Kubernetes' own.
 Figures go to build/faults/outages.json.
 """
 
 import argparse
 import asyncio
 import json
+import math
 import shutil
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,14 +29,15 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import trainer_words
-from fault_proxy import Event, EventRule, Forward, Request, Rule, Stream
 from observer import Observer
 from observer_sources import Journal
+from outages_cases import CASES, Case, Outages
 from player import Act
 from rig import NODE, Rig
 from stage import Stage
 
 import postgres_server
+from collabspace.api import names
 from collabspace.kube import config
 from collabspace.kube.client import KubeError
 from collabspace.local.node.api import NodeClient
@@ -46,7 +49,6 @@ GIVE_UP_SECONDS = 120.0
 RUNNING, WAITING = ("a", "b", "c"), ("d", "e")
 AWAY, LATER = "during", "after"
 TRAINER_PATIENCE = 600.0
-APISERVER = "kube-apiserver"
 
 
 class PatientNode(NodeClient):
@@ -65,13 +67,15 @@ class PatientNode(NodeClient):
 @dataclass
 class Outcome:
     """`ended` counts trainers that the outage ended, `burned` attempts, `restarts` operators that ended by themselves
-    and were started again; `caught` is in seconds from the return, `last` what came last."""
+    and were started again; `jobs` (until the operator has made all Jobs that are due) and `caught` are in seconds from
+    the return, `last` is what came last."""
 
     outage: str
     seconds: float
     ended: int
     burned: int
     restarts: int
+    jobs: float
     caught: float
     last: str
     violations: list[str] = field(default_factory=list)
@@ -79,84 +83,6 @@ class Outcome:
     @property
     def good(self) -> bool:
         return not (self.ended or self.burned or self.violations) and self.caught <= CAUGHT_UP_SECONDS
-
-
-class Outages:
-    """Each is a context: away within it, back after it."""
-
-    def __init__(self, rig: Rig, server: postgres_server.PostgresServer) -> None:
-        self._rig = rig
-        self._server = server
-
-    @asynccontextmanager
-    async def stopped(self) -> AsyncIterator[None]:
-        """The API server is killed."""
-        await asyncio.to_thread(self._rig.cluster.kill, APISERVER)
-        yield
-        await asyncio.to_thread(self._rig.cluster.start, APISERVER)
-
-    @asynccontextmanager
-    async def black_hole(self) -> AsyncIterator[None]:
-        """The operator's requests get no answer, and its watches tell nothing."""
-        proxy, over = self._rig.api, asyncio.Event()
-
-        async def held(_request: Request, _forward: Forward) -> None:
-            await over.wait()
-
-        proxy.rules.append(Rule(lambda _request: True, held, None))
-        proxy.event_rules.append(EventRule(lambda _event: True, _swallow, None))
-        yield
-        # The connections of before are no more; what was swallowed comes with new ones.
-        proxy.clear()
-        over.set()
-        for stream in list(proxy.streams):
-            stream.cut()
-
-    @asynccontextmanager
-    async def etcd(self) -> AsyncIterator[None]:
-        """The database of the API server is killed and started again."""
-        await asyncio.to_thread(self._rig.cluster.kill, "etcd")
-        yield
-        await asyncio.to_thread(self._rig.cluster.start, "etcd")
-
-    @asynccontextmanager
-    async def store(self) -> AsyncIterator[None]:
-        """The volume of the store is not there: an empty folder in its place."""
-        place, aside = self._rig.store, self._rig.folder / "store-aside"
-        place.rename(aside)
-        place.mkdir()
-        yield
-        shutil.rmtree(place)
-        aside.rename(place)
-
-    @asynccontextmanager
-    async def ledger(self) -> AsyncIterator[None]:
-        await asyncio.to_thread(self._server.stop)
-        yield
-        await asyncio.to_thread(self._server.start)
-
-
-async def _swallow(_stream: Stream, _event: Event) -> list[bytes]:
-    return []
-
-
-@dataclass(frozen=True)
-class Case:
-    """`asked`: whether the API server can be asked meanwhile."""
-
-    name: str
-    seconds: float
-    outage: Callable[[Outages], Any]
-    asked: bool
-
-
-CASES = (
-    *(Case("API server stopped", seconds, Outages.stopped, False) for seconds in (2, 30, 120)),
-    *(Case("API server a black hole", seconds, Outages.black_hole, True) for seconds in (2, 30, 120)),
-    Case("etcd restarted", 5, Outages.etcd, False),
-    Case("store away", 300, Outages.store, True),
-    Case("ledger database away", 300, Outages.ledger, True),
-)
 
 
 class Play:
@@ -195,10 +121,12 @@ class Play:
         back = time.monotonic()
         await self._submitted(stage)
         done = (RUNNING[0], LATER, *((AWAY,) if case.asked else ()))
+        made = asyncio.create_task(self._until_made(stage, (WAITING[0], *done[1:])))
         last, wrong = await self._until_caught_up(stage, done, back)
         caught = round(time.monotonic() - back, 1)
         restarts = self._rig.operator.starts - starts
-        return Outcome(case.name, seconds, ended, self._burned(stage), restarts, caught, last, wrong)
+        jobs = round(await made - back, 1)
+        return Outcome(case.name, seconds, ended, self._burned(stage), restarts, jobs, caught, last, wrong)
 
     async def _submitted(self, stage: Stage) -> None:
         while True:
@@ -212,6 +140,16 @@ class Play:
             else:
                 return
             await asyncio.sleep(0.1)
+
+    async def _until_made(self, stage: Stage, tasks: tuple[str, ...]) -> float:
+        """When each of these tasks had a Job, by the clock that only goes forward; infinite: not all ever had."""
+        limit = time.monotonic() + GIVE_UP_SECONDS
+        while time.monotonic() < limit:
+            there = self._rig.eyes.objects("jobs", stage.team)
+            if all(names.job_name(task, 1) in there for task in tasks):
+                return time.monotonic()
+            await asyncio.sleep(0.1)
+        return math.inf
 
     async def _until_caught_up(self, stage: Stage, done: tuple[str, ...], back: float) -> tuple[str, list[str]]:
         """What was wrong last, and what is wrong still."""
@@ -284,7 +222,8 @@ async def _patient(rig: Rig) -> PatientNode:
 def _tell(one: Outcome) -> None:
     print(
         f"{one.outage:26}{one.seconds:6.0f} s  trainers ended {one.ended}  attempts burned {one.burned}  "
-        f"restarts {one.restarts}  caught up after {one.caught:5.1f} s  {'good' if one.good else 'BAD'}  ({one.last})",
+        f"restarts {one.restarts}  Jobs after {one.jobs:5.1f} s  caught up after {one.caught:5.1f} s  "
+        f"{'good' if one.good else 'BAD'}  ({one.last})",
         flush=True,
     )
     for line in one.violations[:20]:
@@ -292,6 +231,7 @@ def _tell(one: Outcome) -> None:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops it leaves no cluster behind
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--only", default="", metavar="WORDS", help="outages whose name has these")

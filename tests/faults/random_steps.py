@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -236,6 +237,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops it leaves no cluster behind
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=500, help=f"of each seed, in episodes of {EPISODE}")
     parser.add_argument("--seed", "--seeds", dest="seeds", type=parse_seeds, default=[1], metavar="N[-M]")
