@@ -98,13 +98,23 @@ def _conditions(item: Any) -> dict[str, str]:
     return {each["type"]: f"{each['status']} {each['reason']}" for each in found}
 
 
+def _cut_short(entry: Any) -> bool:
+    return bool(entry.get("outcome") == "Interrupted")
+
+
 def _task(item: Any) -> Summary:
     status = item.get("status", {})
     return {
         "reason": status.get("reason"),
         "conditions": _conditions(item),
         "attempts": [
-            [each["number"], each.get("outcome"), each.get("reason"), each.get("exitCode")]
+            # Whether the code of a pod that was taken away is seen before it has gone is a matter of chance.
+            [
+                each["number"],
+                each.get("outcome"),
+                each.get("reason"),
+                None if _cut_short(each) else each.get("exitCode"),
+            ]
             for each in status.get("attempts") or ()
         ],
         "failed": status.get("failedAttempts", 0),
