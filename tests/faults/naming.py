@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fault_proxy import Event, Request
+from proxy_messages import Event, Request
 
 from collabspace.api import names
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from fault_proxy import Event, EventRule, Forward, Request, Rule, Stream
+from proxy_messages import Event, EventRule, Forward, Request, Rule, Stream
 from rig import Rig
 
 import postgres_server

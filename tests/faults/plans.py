@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import proxy_faults
-from fault_proxy import Event, EventFault, EventRule, Fault, Forward, Reply, Request, Rule, Stream
+from proxy_messages import Event, EventFault, EventRule, Fault, Forward, Reply, Request, Rule, Stream
 from recorder import Recorder
 from rig import Rig
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import orjson
-from fault_proxy import Event, EventFault, Fault, Forward, Reply, Request, Stream
+from proxy_messages import Event, EventFault, Fault, Forward, Reply, Request, Stream
 
 REASONS = {
     401: "Unauthorized",

@@ -5,8 +5,9 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
-from fault_proxy import EventRule, Fault, FaultProxy, Request, Rule
+from fault_proxy import FaultProxy
 from player import Act
+from proxy_messages import EventRule, Fault, Request, Rule
 from random_steps_faults import event_fault, meant, request_fault
 from random_steps_operators import Operators
 from random_steps_plan import OWNERS, QUOTA, TEAMS, Step

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import proxy_faults
-from fault_proxy import EventFault, Fault, Request
+from proxy_messages import EventFault, Fault, Request
 from random_steps_plan import Step
 
 

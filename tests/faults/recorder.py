@@ -9,8 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from fault_proxy import Event, Request
 from naming import POD, Roles, Tally, call_name, event_name
+from proxy_messages import Event, Request
 from rig import Rig
 
 REFERENCE = Path(__file__).with_name("reference.json")

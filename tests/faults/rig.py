@@ -34,7 +34,8 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from eyes import Eyes
-from fault_proxy import FaultProxy, LoopThread
+from fault_proxy import FaultProxy
+from loop_thread import LoopThread
 from player import Player
 from views import Views
 

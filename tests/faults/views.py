@@ -3,7 +3,7 @@
 from typing import Any
 
 import orjson
-from fault_proxy import Event, Reply, Request
+from proxy_messages import Event, Reply, Request
 
 
 class Views:
