@@ -34,6 +34,7 @@ PLANS = (
     "quota/hide/E12",
     "quota/status-500/W9",
     "revoked/crash-after/W6",
+    "revoked/status-409/W6",  # a Job whose stop met a conflict ran on
     "revoked/lost-reply/W8",
     "evicted/delay/E8",
     "suspended/crash-before/W9",

@@ -216,9 +216,9 @@ class Tasks:
                 # Stored in a form that the API server accepts no change of: it can only go.
                 await self._remove(facts)
                 return
-            if error.status not in (NOT_FOUND, CONFLICT):
+            # After a conflict its pod may run on: only that it is gone ends the asking.
+            if error.status != NOT_FOUND:
                 raise
-            # It is gone, or another one of the same name is there: the watch tells.
             log.info("Job %s/%s could not be stopped: %s", facts.namespace, facts.name, error.reason)
             return
         with self._hands.world.quietly():
