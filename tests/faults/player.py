@@ -105,11 +105,12 @@ class Player:
         self._folder = folder
         self._lives: dict[str, _Life] = {}
         self._released: dict[tuple[str, str], asyncio.Event] = {}
+        self._at_work: dict[tuple[str, str], asyncio.Event] = {}
         self._group = asyncio.TaskGroup()
 
     def forget(self, namespace: str) -> None:
         """No scripts of this namespace any more."""
-        for known in (self.scripts, self._released):
+        for known in (self.scripts, self._released, self._at_work):
             for key in [key for key in known if key[0] == namespace]:
                 del known[key]
 
@@ -119,6 +120,10 @@ class Player:
 
     def _gate(self, namespace: str, task: str) -> asyncio.Event:
         return self._released.setdefault((namespace, task), asyncio.Event())
+
+    def at_work(self, namespace: str, task: str) -> asyncio.Event:
+        """Set once a trainer of this task has read its data."""
+        return self._at_work.setdefault((namespace, task), asyncio.Event())
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -206,7 +211,9 @@ class Player:
             read = await asyncio.to_thread(work, self._broker, token, run, room)
             if read.code:
                 return read
-            await self._work(act, life, self._gate(pod["metadata"]["namespace"], run.task.name))
+            place = pod["metadata"]["namespace"], run.task.name
+            self.at_work(*place).set()
+            await self._work(act, life, self._gate(*place))
             if act.killed and not life.leaving.is_set():
                 return Acted(137, "")
             stopped = life.leaving.is_set()

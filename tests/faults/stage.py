@@ -169,9 +169,11 @@ class Stage:
         await seen.until(lambda: not any(seen.objects(each, self.team) for each in kinds), SECONDS, f"{kinds} gone")
 
     async def running(self, *tasks: str) -> None:
-        """Their trainers run, and the operator knows."""
+        """Their trainers have read their data, and the operator knows that they run."""
         for task in tasks:
             await self.until(task, "Training")
+            async with asyncio.timeout(SECONDS):
+                await self.rig.player.at_work(self.team, task).wait()
 
     async def selected(self, name: str, reason: str) -> None:
         seen = self.rig.eyes
