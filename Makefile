@@ -46,7 +46,7 @@ down: setup ## Stop the demo's cluster and remove its state
 test: lint types layers check-generated binaries radosgw prometheus ## All checks and all tests but benchmarks
 	@# Three lanes of about the same length side by side: one computes, the others mostly wait. Tests of the broker
 	@# share no control plane with others: they forge pods, and lift the policies against that. The e2e tests come last,
-	@# when the machine has become quiet: they keep time as a person does.
+	@# when the machine has become quieter: they keep time as a person does.
 	@rm -rf build/rights
 	@$(MAKE) --no-print-directory --jobs=3 compute-lane broker-lane cluster-lane
 	@$(BIN)/python tests/check_rights.py
@@ -56,9 +56,10 @@ compute-lane:
 
 broker-lane:
 	$(BIN)/pytest $(addprefix tests/integration/,broker store) | sed -u 's/^/[broker] /'
+	$(BIN)/pytest $(addprefix tests/integration/,local node) | sed -u 's/^/[node] /'
 
 cluster-lane:
-	$(BIN)/pytest $(addprefix tests/integration/,operator api local node) tests/faults/test_bad_inputs.py | sed -u 's/^/[cluster] /'
+	$(BIN)/pytest $(addprefix tests/integration/,operator api) tests/faults/test_bad_inputs.py | sed -u 's/^/[cluster] /'
 	$(BIN)/pytest tests/e2e | sed -u 's/^/[e2e] /'
 
 check-rights: setup ## Compare what the tests that ran asked of the API server with the rights that are given
