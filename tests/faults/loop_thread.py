@@ -19,6 +19,15 @@ class LoopThread:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(seconds)
 
     def close(self) -> None:
+        """Whatever still waits on the loop is cancelled."""
+        self.call(_cancel_all(), 30)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
+
+
+async def _cancel_all() -> None:
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for each in rest:
+        each.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
