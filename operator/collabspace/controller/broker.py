@@ -6,6 +6,7 @@ import logging
 import ssl
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -102,6 +103,7 @@ class Broker:
         self._unsent: OrderedDict[tuple[str, int], Usage] = OrderedDict()
         self._unbelieved: dict[str, int] = {}
         self._wanted = asyncio.Event()
+        self._current = asyncio.Event()
 
     async def run(self) -> None:
         """Reads the feed and sends usage, for ever."""
@@ -127,6 +129,12 @@ class Broker:
                     pause,
                 )
                 await asyncio.sleep(pause)
+
+    async def told(self, seconds: float) -> None:
+        """Returns when all is known that the broker tells, or when it has not told for so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._current.wait()
 
     def spend(self, meta: ObjectMeta, spent: Spent) -> None:
         """The usage of a task's ended attempt goes to the ledger as soon as the broker takes it; twice is harmless."""
@@ -215,7 +223,10 @@ class Broker:
 
     def _connected(self, value: bool) -> None:
         self._world.broker_known = value
-        if not value:
+        if value:
+            self._current.set()
+        else:
+            self._current.clear()
             self._world.beats.lost()
         BROKER_CONNECTED.set(value)
 

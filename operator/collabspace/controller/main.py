@@ -39,6 +39,7 @@ from collabspace.kube.lease import Identity, Lease
 
 BEAT_SECONDS = 0.5
 DRAIN_SECONDS = 10.0
+BROKER_SECONDS = 5.0
 LEASE_SECONDS = 2.0
 GC_THRESHOLD = 50_000
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{names.SYSTEM_NAMESPACE}/leases"
@@ -217,6 +218,8 @@ class Operator:
             if not current:
                 await self._watches.refresh()
             current = False
+            # Of an attempt that the process before started just then, perhaps only the broker knows.
+            await hands.broker.told(BROKER_SECONDS)
             if leadership.leading:
                 resend_usage(hands.world, hands.broker)
                 hands.queue.open()

@@ -14,8 +14,8 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -191,6 +191,12 @@ class FakeBroker:
                 "attempts": list(self.attempts.values()),
                 "aliases": list(self.aliases.values()),
             }
+
+    @contextmanager
+    def silence(self) -> Iterator[None]:
+        """Nobody gets an answer within."""
+        with self._change:
+            yield
 
     def stop(self) -> None:
         with self._change:

@@ -1,10 +1,13 @@
 """A new process finds the world as it was left: nothing is chosen again, nothing is written, nothing is lost."""
 
+import asyncio
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 from operator_harness import (
+    JOBS,
     TASKS,
     Audit,
     FakeBroker,
@@ -13,6 +16,7 @@ from operator_harness import (
     calls,
     digest,
     end_record,
+    until,
 )
 
 from collabspace.kube.client import KubeClient
@@ -71,6 +75,24 @@ async def test_what_happened_while_the_operator_was_away_is_caught_up_with(
     await teams.task(team, "made")
     operator.start()
     await teams.until_reason(team, "made", "Starting")
+
+
+async def test_an_attempt_of_which_only_the_broker_tells_is_not_started_again_under_its_number(
+    teams: Teams, admin: KubeClient, broker: FakeBroker, operator: OperatorProcess
+) -> None:
+    # The process before made a Job, its trainer read, somebody deleted the Job, and no status was written.
+    team = await teams.ready()
+    datasets = f"/apis/collabspace.io/v1alpha1/namespaces/{team}/shareddatasets"
+    await until(admin, datasets, "table", lambda item: bool(item.get("status", {}).get("versions")))
+    operator.stop()
+    made = await teams.task(team)
+    broker.attempt(made["metadata"]["uid"])
+    with broker.silence(), suppress(TimeoutError):
+        operator.start()
+        async with asyncio.timeout(2):
+            await until(admin, JOBS.format(team), "task-1", lambda _: True)
+    await teams.until_reason(team, "task", "Starting")
+    assert [each["metadata"]["name"] for each in (await admin.list(JOBS.format(team)))["items"]] == ["task-2"]
 
 
 def test_the_operator_says_which_setting_is_wrong(operator: OperatorProcess) -> None:
