@@ -37,6 +37,10 @@ class Leadership:
     def leading(self) -> bool:
         return self._gained.is_set() and self._lease.remaining() > 0
 
+    def version(self) -> str:
+        """The resourceVersion of the Lease as last seen: an older list lacks what the leader before did."""
+        return self._lease.version
+
     def permit(self) -> float:
         """Seconds for which this process may write. Raises KubeError when it may not."""
         left = self._lease.remaining() if self._gained.is_set() else 0.0

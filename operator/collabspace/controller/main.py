@@ -141,7 +141,7 @@ class Operator:
         )
         self._settings, self._access, self._health = settings, access, health
         self._reader, self._leadership = reader, leadership
-        self._watches = Watches(reader, world)
+        self._watches = Watches(reader, world, since=leadership.version)
         self._parts = _Parts()
         self._stopping = asyncio.Event()
         self._hands = Hands(

@@ -12,7 +12,8 @@ from collabspace.core import attempt, quantity
 from collabspace.kube import clock
 from collabspace.kube.client import KubeClient
 
-RESEND = dt.timedelta(hours=1)
+# Longer than a night without an operator, or a clock that was wrong by hours.
+RESEND = dt.timedelta(days=1)
 ATTEMPT = re.compile(r"^[1-9][0-9]{0,8}$")
 RUNNING = {"labelSelector": names.TASK_UID_LABEL, "fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
 

@@ -38,7 +38,7 @@ class DeafError(Exception):
 class Watches:
     """Our own watches of nodes, pods and Jobs; of what kopf watches, the lists and the signs of life."""
 
-    def __init__(self, client: KubeClient, world: World) -> None:
+    def __init__(self, client: KubeClient, world: World, since: Callable[[], str] = str) -> None:
         sinks: dict[str, Sink] = {
             "namespaces": world.namespaces,
             "shareddatasets": world.datasets,
@@ -46,10 +46,10 @@ class Watches:
             "collabtasks": world.tasks,
         }
         self._world = world
-        self._kopf = [Watch(client, name, KOPF_PATHS[name], sink) for name, sink in sinks.items()]
-        self._jobs = Watch(client, "jobs", "/apis/batch/v1/jobs", world.jobs, OURS)
-        self._pods = Watch(client, "pods", "/api/v1/pods", world.pods, TERMINAL)
-        self.own = [Watch(client, "nodes", "/api/v1/nodes", world.nodes), self._pods, self._jobs]
+        self._kopf = [Watch(client, name, KOPF_PATHS[name], sink, since=since) for name, sink in sinks.items()]
+        self._jobs = Watch(client, "jobs", "/apis/batch/v1/jobs", world.jobs, OURS, since)
+        self._pods = Watch(client, "pods", "/api/v1/pods", world.pods, TERMINAL, since)
+        self.own = [Watch(client, "nodes", "/api/v1/nodes", world.nodes, since=since), self._pods, self._jobs]
         self.pulse = Pulse(tuple(KOPF_PATHS.values()))
 
     async def fill(self) -> None:

@@ -100,6 +100,12 @@ class Lease:
         """Seconds for which nobody else can hold it; zero or less: somebody may."""
         return self._sure_until - self._elapsed()
 
+    @property
+    def version(self) -> str:
+        """The resourceVersion under which it was last seen; empty: never."""
+        record = self._sight.record
+        return record.version if record is not None else ""
+
     async def pursue(self) -> str:
         """Renews what is held, takes what is free, else only looks. The name of the holder. Raises KubeError."""
         for _ in range(RACES):

@@ -13,6 +13,8 @@ STREAM_SECONDS = 45
 RELIST_SECONDS = 600
 BACKOFF_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 GONE = 410
+# For how long a list that is too old is asked for again: kinds may be kept in databases that count apart.
+LAG_SECONDS = 10.0
 log = logging.getLogger(__name__)
 
 
@@ -71,10 +73,19 @@ class Life:
 
 
 class Watch:
-    """Keeps a sink equal to what one path lists. `synced` is set after the first list."""
+    """Keeps a sink equal to what one path lists. `synced` is set after the first list.
+
+    `since` gives a resourceVersion that is known already, or nothing: a list from before it is not taken.
+    """
 
     def __init__(
-        self, client: KubeClient, name: str, path: str, sink: Sink, params: Mapping[str, str] | None = None
+        self,
+        client: KubeClient,
+        name: str,
+        path: str,
+        sink: Sink,
+        params: Mapping[str, str] | None = None,
+        since: Callable[[], str] = str,
     ) -> None:
         self.name = name
         self.synced = asyncio.Event()
@@ -82,6 +93,8 @@ class Watch:
         self._path = path
         self._sink = sink
         self._params = dict(params or {})
+        self._since = since
+        self._lags_since: float | None = None
         self.life = Life()
 
     async def run(self) -> None:
@@ -104,9 +117,10 @@ class Watch:
 
     async def _list(self, served: Callable[[], None]) -> str:
         """The same, `served` is called with each page; the version from which a watch goes on."""
-        version, seen = "", set[Key]()
+        version, seen, known = "", set[Key](), self._since()
         async for page in self._client.pages(self._path, self._params):
             version = str(page["metadata"]["resourceVersion"])
+            self._refuse_old(version, known)
             for raw in page["items"]:
                 meta = raw["metadata"]
                 seen.add((meta.get("namespace") or "", meta["name"]))
@@ -115,6 +129,17 @@ class Watch:
         self._sink.retain(seen, version)
         self.synced.set()
         return version
+
+    def _refuse_old(self, version: str, known: str) -> None:
+        """Raises KubeError for a list from before what is known: who shows it lags behind what was done since."""
+        if not (version.isdecimal() and known.isdecimal() and int(version) < int(known)):
+            self._lags_since = None
+            return
+        now = asyncio.get_running_loop().time()
+        if self._lags_since is None:
+            self._lags_since = now
+        if now - self._lags_since < LAG_SECONDS:
+            raise KubeError(0, "TooOld", f"the list of {self.name} is of version {version}, {known} is known")
 
     async def _follow(self, version: str, backoff: Backoff) -> None:
         """Watches on from `version`; returns when it is time to list anew: now and then, or when it is too old."""
