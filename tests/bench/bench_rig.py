@@ -78,6 +78,11 @@ class Lap:
         self.tasks[team, name] = made["metadata"]["uid"]
         return made
 
+    async def write_both(self, team: str, name: str) -> None:
+        """The floor: the task, then the Job that it owns."""
+        task = await self.admin.create(TASKS.format(team), task_body(name, team, 1))
+        await self.writer.create(JOBS.format(team), self.rig.job(task))
+
     async def store_results(self) -> None:
         """Until cancelled: the broker knows the result of each task soon after its Job was made."""
         told = set[tuple[str, str]]()

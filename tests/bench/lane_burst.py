@@ -3,7 +3,7 @@
 import math
 import time
 
-from bench_rig import IDENTITY, JOBS, TASKS, Lap, Rig, Shape, at_once, rig, task_body
+from bench_rig import IDENTITY, JOBS, Lap, Rig, Shape, at_once, rig
 from report import Line, Report
 from ruler import percentile
 
@@ -34,13 +34,7 @@ async def plain(lap: Lap, count: int) -> None:
 async def bare(lap: Lap, count: int) -> None:
     """A2: the task, then the Job that it owns."""
     teams = lap.teams
-
-    async def one(number: int) -> None:
-        team = teams[number % len(teams)]
-        task = await lap.admin.create(TASKS.format(team), task_body(f"t{number}", team, 1))
-        await lap.writer.create(JOBS.format(team), lap.rig.job(task))
-
-    await at_once(one(number) for number in range(count))
+    await at_once(lap.write_both(teams[number % len(teams)], f"t{number}") for number in range(count))
 
 
 async def measure(made: Rig, report: Report, lane: str, count: int) -> float:

@@ -3,7 +3,7 @@
 Beside it the floor: a bare client that creates the Job itself as soon as it knows the task.
 """
 
-from bench_rig import JOBS, TASKS, Lap, Shape, at_rate, rig, task_body
+from bench_rig import Lap, Shape, at_rate, rig
 from report import Line, Report
 from ruler import Ruler, percentile
 
@@ -38,15 +38,10 @@ async def measure(lap: Lap, report: Report, lane: str, rate: float, count: int) 
     operated, server = lane == "operator", lap.server_seconds()
     own = lap.operator_seconds() if operated else 0.0
 
-    async def one(number: int) -> None:
-        team, name = lap.teams[number % len(lap.teams)], f"r{rate:.0f}-{number}"
-        if operated:
-            await lap.submit(team, name)
-        else:
-            task = await lap.admin.create(TASKS.format(team), task_body(name, team, 1))
-            await lap.writer.create(JOBS.format(team), lap.rig.job(task))
-
-    behind = await at_rate(rate, count, one)
+    write = lap.submit if operated else lap.write_both
+    behind = await at_rate(
+        rate, count, lambda number: write(lap.teams[number % len(lap.teams)], f"r{rate:.0f}-{number}")
+    )
     await lap.until_jobs(count)
     if operated:
         await lap.until_statuses(count)
