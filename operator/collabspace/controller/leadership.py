@@ -67,9 +67,11 @@ class Leadership:
                 self._heard(await self._lease.pursue())
             except KubeError as error:
                 self._unheard(error)
-            renewing = self.leading and not self._failing
+            pause = terms.retry
+            if self.leading:
+                pause = terms.again if self._failing else terms.renew
             # Jitter keeps candidates from asking in step for ever.
-            await asyncio.sleep((terms.renew if renewing else terms.retry) * random.uniform(0.8, 1.2))  # noqa: S311
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311
 
     async def resign(self) -> None:
         """Hands over at once, if this process leads; `run` must have ended."""

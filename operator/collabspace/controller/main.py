@@ -35,12 +35,11 @@ from collabspace.controller.world import World
 from collabspace.controller.writing import Statuses
 from collabspace.kube import config, logs
 from collabspace.kube.client import KubeClient
-from collabspace.kube.lease import Identity, Lease
+from collabspace.kube.lease import Identity, Lease, Terms
 
 BEAT_SECONDS = 0.5
 DRAIN_SECONDS = 10.0
 BROKER_SECONDS = 5.0
-LEASE_SECONDS = 2.0
 GC_THRESHOLD = 50_000
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{names.SYSTEM_NAMESPACE}/leases"
 # The Lease bears the name of the account that may take it.
@@ -127,7 +126,7 @@ class Operator:
         agent = f"collabspace-operator/{version('collabspace')} ({identity.name})"
         reader = KubeClient(access, observe=metrics.observe_request, user_agent=agent)
         # One of its own, so that a renewal never queues behind the work of a burst.
-        keeper = KubeClient(access, 2, metrics.observe_request, request_seconds=LEASE_SECONDS, user_agent=agent)
+        keeper = KubeClient(access, 2, metrics.observe_request, request_seconds=Terms().answer, user_agent=agent)
         leadership = Leadership(Lease(keeper, LEASES, LEASE, identity), health)
         limit = settings.workers * 2 + 8
         writer = KubeClient(access, limit, metrics.observe_request, permit=leadership.permit, user_agent=agent)

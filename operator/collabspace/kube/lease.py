@@ -20,12 +20,16 @@ RACES = 3
 
 @dataclass(frozen=True)
 class Terms:
-    """In seconds. A holder renews every `renew` and is sure of the Lease for `duration - margin` after; candidates
-    look every `retry`, so a takeover takes at most about duration + 2 retries."""
+    """In seconds. A holder renews every `renew`, a try in vain again after `again`, and is sure of the Lease for
+    `duration - margin` after; candidates look every `retry`, so a takeover takes at most about duration + 2 retries.
+    `answer` is how long each request may take: as long as a busy server may need and still leave time for another try.
+    """
 
     duration: int = 8
     renew: float = 1.5
+    again: float = 0.25
     retry: float = 1.0
+    answer: float = 3.0
     margin: float = 2.0
 
 
@@ -152,7 +156,6 @@ class Lease:
         """Whether it is ours now; False when somebody was faster."""
         sent = self._elapsed()
         body = self._body(record, self.identity.name, self.terms.duration)
-        self._fresh = False
         try:
             if record is None:
                 made = await self._client.create(self._collection, body)
@@ -161,6 +164,7 @@ class Lease:
         except KubeError as error:
             if error.status not in (CONFLICT, NOT_FOUND):
                 raise
+            self._fresh = False
             return False
         self._sight.see(read(made), self._elapsed())
         self._fresh = self._held_before = True
