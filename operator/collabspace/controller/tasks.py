@@ -13,13 +13,14 @@ from collabspace.controller import metrics, sources
 from collabspace.controller.admissions import Admissions
 from collabspace.controller.broker import Broker
 from collabspace.controller.events import EventPoster
-from collabspace.controller.inspection import inspect, none_left
+from collabspace.controller.inspection import none_left
+from collabspace.controller.looks import Looks
 from collabspace.controller.queue import KeyQueue, WorkKey
 from collabspace.controller.teams import Teams
 from collabspace.controller.world import World
 from collabspace.controller.writing import Statuses
 from collabspace.core import adoption, attempt, job
-from collabspace.core.observed import JobFacts, Key, NotRunning, ObservedTask, PodFacts, references
+from collabspace.core.observed import JobFacts, Key, ObservedTask, PodFacts, references
 from collabspace.core.outcome import NOTHING, Remains
 from collabspace.core.plan import Creation, Stop
 from collabspace.core.task import decide_task, litter
@@ -29,9 +30,6 @@ from collabspace.kube import clock
 from collabspace.kube.client import KubeClient, KubeError
 
 REFUSAL_SECONDS = 30.0
-INSPECTION_SECONDS = 25.0
-# In a burst many pods are late for no other reason than the burst: looking at each would make it worse.
-LOOK_SECONDS = 0.2
 FORBIDDEN, NOT_FOUND, CONFLICT, INVALID = 403, 404, 409, 422
 log = logging.getLogger(__name__)
 
@@ -58,8 +56,7 @@ class Tasks:
     def __init__(self, hands: Hands) -> None:
         self._hands = hands
         self._refusals: dict[Key, tuple[Refusal, float]] = {}
-        self._looks: dict[Key, _Look] = {}
-        self._next_look = 0.0
+        self._looks = Looks(hands.client)
 
     async def reconcile(self, key: WorkKey) -> None:
         """Raises KubeError when the API server cannot answer; the same pass later is right then."""
@@ -68,7 +65,7 @@ class Tasks:
         if task is None or is_final(task.status):
             hands.admissions.drop(place)
             self._refusals.pop(place, None)
-            self._looks.pop(place, None)
+            self._looks.forget(place)
             hands.statuses.forget(key)
         if task is None:
             return
@@ -78,7 +75,7 @@ class Tasks:
             await self._refresh(plan.confirm)
             world = await self._observe(task)
             plan = decide_task(task, world, clock.now())
-        if plan.inspect and world.job is not None and await self._look(world.job):
+        if plan.inspect and world.job is not None and await self._looks.look(world.job):
             world = await self._observe(task)
             plan = decide_task(task, world, clock.now())
         if plan.create is not None and await self._has_earlier(task, plan.create):
@@ -126,7 +123,7 @@ class Tasks:
             broker_known=world.broker_known,
             broker_attempt=world.newest_attempt_of(meta.uid),
             still_seconds=world.beats.still(meta.uid, number),
-            not_running=self._known_look(facts),
+            not_running=self._looks.known(facts),
             offers=world.offers,
             models=sources.models(world, named),
         )
@@ -144,7 +141,7 @@ class Tasks:
             return Remains(job_gone=gone)
         if gone or (facts is not None and facts.halted):
             return Remains(gone, await none_left(self._hands.client, meta.namespace, meta.uid, number))
-        look = self._known_look(facts)
+        look = self._looks.known(facts)
         stuck = look.stuck_on if look is not None else ""
         return Remains(stuck_on=stuck) if stuck and not world.is_ready(stuck) else NOTHING
 
@@ -295,39 +292,6 @@ class Tasks:
     def _refusal(self, key: Key) -> Refusal | None:
         refusal, until = self._refusals.get(key, (None, 0.0))
         return refusal if asyncio.get_running_loop().time() < until else None
-
-    async def _look(self, facts: JobFacts) -> bool:
-        """Looks at the Job's pods, unless that was done just now or others were; whether there is news."""
-        now = asyncio.get_running_loop().time()
-        known = self._look_at(facts)
-        if (known is not None and now - known.time < INSPECTION_SECONDS) or now < self._next_look:
-            return False
-        self._next_look = now + LOOK_SECONDS
-        found = await inspect(self._hands.client, facts)
-        self._looks[facts.namespace, facts.task] = _Look(facts.uid, found, now)
-        return known is None or known.found != found
-
-    def _look_at(self, facts: JobFacts) -> "_Look | None":
-        known = self._looks.get((facts.namespace, facts.task))
-        return known if known is not None and known.job == facts.uid else None
-
-    def _known_look(self, facts: JobFacts | None) -> NotRunning | None:
-        if facts is None:
-            return None
-        if facts.ready or facts.finished:
-            self._looks.pop((facts.namespace, facts.task), None)
-            return None
-        known = self._look_at(facts)
-        return known.found if known is not None else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What a look at the pods of a Job found, and when (seconds of the loop's clock)."""
-
-    job: str
-    found: NotRunning
-    time: float
 
 
 def job_path(facts: JobFacts) -> str:
