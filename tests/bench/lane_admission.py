@@ -3,6 +3,7 @@
 import datetime as dt
 import math
 import time
+from dataclasses import replace
 
 from report import Line, Report
 
@@ -19,7 +20,10 @@ COLUMNS = {"lane": "s", "waiting": "d", "s a pass": ".3f", "us a task": ".1f", "
 def main(sizes: tuple[int, ...] = SIZES) -> None:
     report = Report("admission", COLUMNS)
     nodes = [Node(f"node-{number}", Amount(8, 96_000, 768 * GIB)) for number in range(NODES)]
-    for lane, gpus in (("plenty", 10**6), ("scarce", 40)):
+    drained = [replace(node, usable=number % 2 == 0) for number, node in enumerate(nodes)]
+    # The third: all GPUs were taken when half of the nodes began to be drained.
+    for lane, gpus, there, running in (("plenty", 10**6, nodes, 20), ("scarce", 40, nodes, 20),
+                                       ("half drained", 10**6, drained, 8 * NODES // TEAMS)):  # fmt: skip
         took = {}
         for size in sizes:
             queue = [
@@ -27,12 +31,12 @@ def main(sizes: tuple[int, ...] = SIZES) -> None:
                         NOW - dt.timedelta(seconds=n % 999))
                 for n in range(size)
             ]  # fmt: skip
-            held = {Holding(f"team-{n}", Amount(1, 4_000, 16 * GIB)): 20 for n in range(TEAMS)}
+            held = {Holding(f"team-{n}", Amount(1, 4_000, 16 * GIB)): running for n in range(TEAMS)}
             quotas = {f"team-{n}": Quota(gpus) for n in range(TEAMS)}
             verdicts, passes, floors = {}, [], []
             for _ in range(ROUNDS):
                 began = time.perf_counter()
-                verdicts = decide(queue, held, quotas, nodes, NOW)
+                verdicts = decide(queue, held, quotas, there, NOW)
                 passes.append(time.perf_counter() - began)
                 began = time.perf_counter()
                 bare(queue)
@@ -44,7 +48,7 @@ def main(sizes: tuple[int, ...] = SIZES) -> None:
         low, high = min(took), max(took)
         if low < high:
             report.note(f"{lane}: N^{math.log(took[high] / took[low]) / math.log(high / low):.2f}")
-    report.save("waiting", [Line("plenty", "s a pass"), Line("scarce", "s a pass")], log=True)
+    report.save("waiting", [Line(lane, "s a pass") for lane in ("plenty", "scarce", "half drained")], log=True)
 
 
 def bare(queue: list[Waiting]) -> dict[str, int]:

@@ -5,6 +5,7 @@ run; but after PATIENCE its team's later tasks that need the same resource stop 
 """
 
 import datetime as dt
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -234,10 +235,23 @@ class _Capacity:
             left -= here
             if not left:
                 return
-        for _ in range(left if self._free else 0):
-            emptiest = max(range(len(self._free)), key=lambda index: _size(self._free[index]))
-            self._free[emptiest] -= amount
+        if left and self._free:
+            self._press(amount, left)
+
+    def _press(self, amount: Amount, times: int) -> None:
+        """Each takes from the node that has most left. Of a cluster half of which is drained that is thousands."""
+        emptiest = [(_fullness(room), index) for index, room in enumerate(self._free)]
+        heapq.heapify(emptiest)
+        for _ in range(times):
+            index = emptiest[0][1]
+            self._free[index] -= amount
+            heapq.heapreplace(emptiest, (_fullness(self._free[index]), index))
 
 
 def _size(amount: Amount) -> tuple[int, int, int]:
     return (amount.gpus, amount.cpu_millis, amount.memory_bytes)
+
+
+def _fullness(room: Amount) -> tuple[int, int, int]:
+    """Orders nodes by what they have left, the emptiest first."""
+    return (-room.gpus, -room.cpu_millis, -room.memory_bytes)
