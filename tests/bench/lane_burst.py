@@ -4,16 +4,18 @@ import math
 import time
 
 from bench_rig import IDENTITY, JOBS, Lap, Rig, Shape, at_once, rig
-from report import Line, Report
+from report import Line, Report, processor_ticks, stolen_since
 from ruler import percentile
 
 # Lanes with this at the end run without our admission policies, as those of others did.
 BARE_OF_POLICIES = ", no policies"
 SIZES = (1_000, 2_000, 5_000, 10_000)
+# Without Kubernetes' controllers: what operator and bare client do is all that the API server has to do.
+ALONE = Shape(controllers=False)
 COLUMNS = {
     "lane": "s", "tasks": "d", "s to all Jobs": ".1f", "s to all statuses": ".1f", "p50 s create to Job": ".2f",
     "p99 s": ".2f", "writes/task": ".2f", "reads/task": ".3f", "operator CPU s/1000": ".2f", "peak MiB": ".0f",
-    "servers' CPU ms/task": ".1f",
+    "servers' CPU ms/task": ".1f", "stolen %": ".0f",
 }  # fmt: skip
 
 
@@ -41,7 +43,7 @@ async def measure(made: Rig, report: Report, lane: str, count: int) -> float:
     """One lap; seconds to all Jobs."""
     kind = lane.removesuffix(BARE_OF_POLICIES)
     async with made.lap(operator=kind == "operator", policies=kind == lane) as lap:
-        server, began = lap.server_seconds(), time.time()
+        server, began, ticks = lap.server_seconds(), time.time(), processor_ticks()
         own = lap.operator_seconds() if kind == "operator" else 0.0
         await {"plain Jobs": plain, "bare client": bare, "operator": Lap.burst}[kind](lap, count)
         await lap.until_jobs(count)
@@ -59,28 +61,21 @@ async def measure(made: Rig, report: Report, lane: str, count: int) -> float:
             lane=lane, tasks=count, jobs=jobs, statuses=statuses, p50=percentile(waits, 0.5),
             p99=percentile(waits, 0.99), writes=(ruler.task_writes(IDENTITY) + created) / count,
             reads=ruler.reads(IDENTITY) / count, cpu=operator, peak=peak,
-            server=(lap.server_seconds() - server) * 1000 / count,
+            server=(lap.server_seconds() - server) * 1000 / count, stolen=100 * stolen_since(ticks),
         )  # fmt: skip
         return jobs
 
 
-async def main(
-    sizes: tuple[int, ...] = SIZES, rounds: int = 1, lanes: tuple[str, ...] = ("bare client", "operator")
-) -> None:
-    report = Report("burst", COLUMNS)
-    async with rig(Shape()) as made:
+async def main(sizes: tuple[int, ...] = SIZES, name: str = "burst", shape: Shape | None = None) -> None:
+    report = Report(name, COLUMNS)
+    lanes = ("bare client", "operator")
+    async with rig(shape or Shape()) as made:
         for size in sizes:
-            for turn in range(rounds):
-                order = lanes if turn % 2 == 0 else lanes[::-1]
-                times = {lane: await measure(made, report, lane, size) for lane in order}
-                if {"operator", "bare client"} <= times.keys():
-                    report.note(
-                        f"{size} tasks: operator / bare client = {times['operator'] / times['bare client']:.2f}"
-                    )
+            bare_seconds, seconds = [await measure(made, report, lane, size) for lane in lanes]
+            report.note(f"{size} tasks: operator / bare client = {seconds / bare_seconds:.2f}")
     if len(set(sizes)) > 1:
         exponents(report)
-    lines = [Line(lane, "s to all Jobs") for lane in lanes]
-    report.save("tasks", lines, log=True)
+    report.save("tasks", [Line(lane, "s to all Jobs") for lane in lanes], log=True)
 
 
 def exponents(report: Report) -> None:

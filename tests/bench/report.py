@@ -9,6 +9,7 @@ from pathlib import Path
 
 BUILD = Path(__file__).parents[2] / "build" / "bench"
 Value = float | int | str
+Ticks = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Report:
     columns: Mapping[str, str]
     rows: list[dict[str, Value]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    ticks: Ticks = field(default_factory=lambda: processor_ticks())
 
     def __post_init__(self) -> None:
         self.note(f"load at the start {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {platform.machine()}")
@@ -44,7 +46,10 @@ class Report:
 
     def save(self, x: str = "", lines: Sequence[Line] = (), *, log: bool = False) -> None:
         BUILD.mkdir(parents=True, exist_ok=True)
-        self.note(f"load at the end {os.getloadavg()[0]:.1f}")
+        self.note(
+            f"load at the end {os.getloadavg()[0]:.1f}; {stolen_since(self.ticks):.0%} of the processors' time was "
+            "kept from this machine by its host (steal)"
+        )
         table = [self.columns.keys(), ["---"] * len(self.columns), *map(self._cells, self.rows)]
         text = "\n".join(f"| {' | '.join(cells)} |" for cells in table)
         notes = "\n".join(f"- {note}" for note in self.notes)
@@ -80,3 +85,15 @@ class Report:
         figure.tight_layout()
         figure.savefig(BUILD / f"{self.name}.svg", metadata={"Date": None})
         plt.close(figure)
+
+
+def processor_ticks() -> Ticks:
+    """Time that the host kept from this machine while it had work, and all time, over all cores; see proc_stat(5)."""
+    fields = [int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return fields[7], sum(fields)
+
+
+def stolen_since(before: Ticks) -> float:
+    """The share of time since then that the host kept: it explains a slow lap, and no figure of this program does."""
+    stolen, ticks = (now - then for now, then in zip(processor_ticks(), before, strict=True))
+    return stolen / max(1, ticks)

@@ -32,6 +32,10 @@ async def _burst(small: bool) -> None:
     await lane_burst.main((100, 200) if small else lane_burst.SIZES)
 
 
+async def _writes(small: bool) -> None:
+    await lane_burst.main((100, 200) if small else lane_burst.SIZES, "writes", lane_burst.ALONE)
+
+
 async def _rate(small: bool) -> None:
     await lane_rate.main(*(((5.0, 20.0), 5.0) if small else ()))
 
@@ -70,6 +74,7 @@ LANES: dict[str, tuple[Callable[[bool], Awaitable[None]], str]] = {
     "rate": (_rate, "an open loop from 5 to 200 tasks a second"),
     "scale": (_scale, "a new operator among 10,000 tasks, and one at rest"),
     "scarce": (_scarce, "eight times as much work as there are GPUs"),
+    "writes": (_writes, "the burst without pods: nothing but the two writes and the statuses"),
 }
 
 

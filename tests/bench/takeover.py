@@ -4,6 +4,7 @@
 
 Times a takeover from the kill or freeze of the leader to the first Job that its successor makes; counts what a thawed
 leader still wrote, by the API server's audit log. Runs on a control plane of its own; see docs/decisions/0006.
+In the background start it with setsid: when its shell ends, the kernel thaws what is frozen in the shell's group.
 """
 
 import argparse
