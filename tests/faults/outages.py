@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import trainer_words
 from observer import Observer
 from observer_sources import Journal
-from outages_cases import CASES, Case, Outages
+from outages_cases import CASES, ELECTED, Case, Kubelet, Outages
 from player import Act
 from rig import NODE, Rig
 from stage import Stage
@@ -186,7 +186,10 @@ def run(scale: float, only: str, folder: Path) -> list[Outcome]:
     """All outages, told as they end."""
     trainer_words.PATIENCE_SECONDS = TRAINER_PATIENCE
     done: list[Outcome] = []
-    with postgres_server.running() as server, Rig(folder, lambda line: print(line, file=sys.stderr)) as rig:
+    with (
+        postgres_server.running() as server,
+        Rig(folder, lambda line: print(line, file=sys.stderr), arguments=ELECTED) as rig,
+    ):
         password = folder / "password"
         password.write_text(postgres_server.PASSWORD)
         _onto_postgres(rig, server, password)
@@ -195,6 +198,8 @@ def run(scale: float, only: str, folder: Path) -> list[Outcome]:
             rig.kubeconfig, rig.audit_log, server.url(), rig.store, rig.journal, logs=[rig.operator.log]
         )
         observer.start()
+        kubelet = Kubelet(rig.cluster)
+        kubelet.start()
         play = Play(rig, Outages(rig, server), observer)
         try:
             for case in CASES:
@@ -202,6 +207,7 @@ def run(scale: float, only: str, folder: Path) -> list[Outcome]:
                     done.append(rig.call(play.run(case, scale), None))
                     _tell(done[-1])
         finally:
+            kubelet.stop()
             observer.stop()
             rig.call(rig.player._client.close())
     return done

@@ -2,8 +2,10 @@
 
 import asyncio
 import shutil
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +13,41 @@ from proxy_messages import Event, EventRule, Forward, Request, Rule, Stream
 from rig import Rig
 
 import postgres_server
+from collabspace.local.cluster import LocalCluster
+from collabspace.local.errors import LocalClusterError
 
 APISERVER = "kube-apiserver"
+# As they run in a cluster of several: who cannot renew its Lease for 10 s ends. Without that, Kubernetes' controllers
+# find their way back to an API server only after their watches' own pause, of up to a minute.
+ELECTED = dict.fromkeys(("kube-controller-manager", "kube-scheduler"), ("--leader-elect=true",))
+RESTART_SECONDS = 10.0
+
+
+class Kubelet(threading.Thread):
+    """Starts Kubernetes' own controllers again when they have ended, after the pause that a kubelet makes first."""
+
+    def __init__(self, cluster: LocalCluster) -> None:
+        super().__init__(name="kubelet", daemon=True)
+        self._cluster = cluster
+        self._gone: dict[str, float] = {}
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        while not self._end.wait(0.5):
+            for name in ELECTED:
+                if self._cluster.pid(name) is not None:
+                    self._gone.pop(name, None)
+                elif self._due(name):
+                    with suppress(LocalClusterError):  # another component is being started
+                        self._cluster.start(name)
+
+    def stop(self) -> None:
+        self._end.set()
+        self.join()
+
+    def _due(self, name: str) -> bool:
+        waited = time.monotonic() - self._gone.setdefault(name, time.monotonic())
+        return waited >= RESTART_SECONDS and self._cluster.pid(APISERVER) is not None
 
 
 class Outages:

@@ -109,10 +109,17 @@ class Rig:
     """See the module. `kubeconfig` is the admin's; `audit_log`, `ledger` (sqlite), `store` (a folder) and `journal` (of
     processes, as the embedded node writes it) are for observers."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None] = print, *, audit: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        say: Callable[[str], None] = print,
+        *,
+        audit: bool = True,
+        arguments: dict[str, tuple[str, ...]] | None = None,
+    ) -> None:
         self.folder = folder
         self._say = say
-        self._audit = audit
+        self._options = Options(audit=audit, arguments=arguments or {})
         self._servers: list[ForkServer] = []
         self._background: list[asyncio.Task[Any]] = []
         self.namespaces: list[str] = []
@@ -130,7 +137,7 @@ class Rig:
                 ForkServer("collabspace.broker.main"),
             )
             self._servers = [operator_server, broker_server]
-            self.cluster.start_control_plane(Options(audit=self._audit))
+            self.cluster.start_control_plane(self._options)
             self.cluster.install()
             self.call(self._open(operator_server, broker_server))
         except BaseException:
