@@ -17,7 +17,7 @@ from collabspace.api import names
 from collabspace.controller.world import World
 from collabspace.kube import clock
 from collabspace.kube.cache import Cache
-from collabspace.kube.client import WATCH_SILENCE_SECONDS
+from collabspace.kube.client import PAGE, WATCH_SILENCE_SECONDS
 from collabspace.kube.config import Access
 from collabspace.kube.watch import STREAM_SECONDS, Backoff, Life
 
@@ -81,7 +81,7 @@ def settings() -> kopf.OperatorSettings:
     chosen.networking.error_backoffs = Endless()
     chosen.watching.server_timeout = STREAM_SECONDS
     chosen.watching.inactivity_timeout = WATCH_SILENCE_SECONDS
-    chosen.watching.chunk_size = 500
+    chosen.watching.chunk_size = PAGE
     chosen.process.ultimate_exiting_timeout = 20
     return chosen
 

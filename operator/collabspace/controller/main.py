@@ -40,6 +40,7 @@ from collabspace.kube.lease import Identity, Lease, Terms
 BEAT_SECONDS = 0.5
 DRAIN_SECONDS = 10.0
 BROKER_SECONDS = 5.0
+# Each page of a list is hundreds of thousands of objects that live for a moment, among as many that stay.
 GC_THRESHOLD = 50_000
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{names.SYSTEM_NAMESPACE}/leases"
 # The Lease bears the name of the account that may take it.
@@ -63,6 +64,7 @@ def main() -> None:
 
 async def serve(settings: OperatorSettings, access: config.Access) -> int:
     """The whole life of the operator; the exit code. Raises SettingsError when nothing can listen for probes."""
+    gc.set_threshold(GC_THRESHOLD)
     health = Health()
     try:
         probes = Probes(settings.metrics_host, settings.metrics_port, health)
@@ -203,7 +205,6 @@ class Operator:
         # What is there now stays: the collector need not look at it over and over.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(GC_THRESHOLD)
         health.ready = True
         log.info("ready: %d tasks, %d datasets, %d Jobs", len(world.tasks), len(world.datasets), len(world.jobs))
         parts.start(KOPF, self._kopf())

@@ -249,8 +249,11 @@ class World:
         self.wake_team(name)
         self._wake(ADMISSION_KEY)
 
-    def _node(self, _key: Key, _before: Node | None, _after: Node | None) -> None:
-        self.offers = frozenset(each.allocatable for each in self.nodes.values())
+    def _node(self, _key: Key, before: Node | None, after: Node | None) -> None:
+        if before is None and after is not None:
+            self.offers |= {after.allocatable}
+        elif before is None or after is None or before.allocatable != after.allocatable:
+            self.offers = frozenset(each.allocatable for each in self.nodes.values())
         self._wake(ADMISSION_KEY)
 
     def _job(self, _key: Key, before: JobFacts | None, after: JobFacts | None) -> None:

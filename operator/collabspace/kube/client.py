@@ -18,6 +18,8 @@ REQUEST_SECONDS = 10.0
 # A stream of 45 s that the server has not ended by then, and on which nothing came, is dead.
 WATCH_SILENCE_SECONDS = 60.0
 TOO_MANY_REQUESTS = 429
+# Objects in a page of a list. Several lists are read at once, and parsed objects take far more room than their text.
+PAGE = 200
 
 
 class KubeError(Exception):
@@ -135,8 +137,8 @@ class KubeClient:
         return {**page, "items": items}
 
     async def pages(self, path: str, params: Mapping[str, str] | None = None) -> AsyncIterator[Object]:
-        """A whole list in pages of 500, all of one resourceVersion: for lists that are better not held at once."""
-        page_params = {**(params or {}), "limit": "500"}
+        """A whole list in pages of PAGE, all of one resourceVersion: for lists that are better not held at once."""
+        page_params = {**(params or {}), "limit": str(PAGE)}
         while True:
             page = await self._request("GET", path, params=page_params)
             yield {**page, "items": page.get("items") or []}
