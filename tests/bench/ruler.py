@@ -21,14 +21,15 @@ class Ruler:
     """What was asked of the API server since `start`, times in seconds since 1970 with microseconds.
 
     Keys are (namespace, task name). `statuses` holds the time of each status write of a task, `ends` that at which its
-    pod was reported over, `jobs` that at which its newest Job was there. `calls` counts requests by (user, verb,
-    resource, whether it succeeded); Leases and Events are resources like others.
+    pod was reported over, `jobs` that at which its newest Job was there, `jobs_asked` that of the request for it.
+    `calls` counts requests by (user, verb, resource, whether it succeeded), those for Leases and Events as well.
     """
 
     log: Path
     offset: int = 0
     asked: dict[tuple[str, str], float] = field(default_factory=dict)
     created: dict[tuple[str, str], float] = field(default_factory=dict)
+    jobs_asked: dict[tuple[str, str], float] = field(default_factory=dict)
     jobs: dict[tuple[str, str], float] = field(default_factory=dict)
     pods: dict[tuple[str, str], float] = field(default_factory=dict)
     pod_statuses: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -93,7 +94,8 @@ class Ruler:
         if verb == "create" and full == "collabtasks":
             self.asked[key], self.created[key] = seconds(entry["requestReceivedTimestamp"]), done
         elif verb == "create" and full == "jobs":
-            self.jobs[key[0], key[1].rpartition("-")[0]] = done
+            task = key[0], key[1].rpartition("-")[0]
+            self.jobs_asked[task], self.jobs[task] = seconds(entry["requestReceivedTimestamp"]), done
         elif full == "collabtasks/status":
             self.statuses[key].append(done)
         elif full == "pods/binding":
