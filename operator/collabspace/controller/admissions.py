@@ -14,10 +14,8 @@ from collabspace.core.observed import Key
 from collabspace.core.plan import Queued
 from collabspace.kube import clock
 
-# A pass takes longer with more tasks, and each new task asks for one. Nine tenths of the loop are left to other work
-# while nobody waits noticeably for that, and three quarters beyond.
+# Nobody notices that a pass comes so many seconds later.
 REST_SECONDS = 0.05
-REST_FACTORS = (9.0, 3.0)
 # A verdict whose words alone changed is passed on this often, and so many of them a second at most: in a long queue the
 # numbers of every task change all the time, and writes are for those that start.
 WORDS_SECONDS = 60.0
@@ -81,8 +79,7 @@ class Admissions:
         verdicts = decide(self._pending.values(), held, self._quotas(), nodes, clock.now())
         again = self._tell(verdicts, start)
         taken = loop.time() - start
-        most, least = (factor * taken for factor in REST_FACTORS)
-        self._rest_until = loop.time() + max(least, min(most, REST_SECONDS))
+        self._rest_until = loop.time() + _rest_after(taken)
         metrics.ADMISSION_PASS.observe(taken)
         return again
 
@@ -116,3 +113,9 @@ class Admissions:
                 cpus = facts.team.cpu_quota
                 found[facts.team.namespace] = Quota(facts.team.gpu_quota, None if cpus is None else cpus * 1000)
         return found
+
+
+def _rest_after(taken: float) -> float:
+    """Seconds without a pass after one that took so long: each new task asks for one, and it takes longer with more
+    tasks. Nine tenths of the loop are left to other work while nobody notices that, and three quarters beyond."""
+    return max(3 * taken, min(9 * taken, REST_SECONDS))

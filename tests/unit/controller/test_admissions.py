@@ -1,15 +1,17 @@
 """The admission queue over the pure pass: reservations, wake-ups, and what is told how often."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from collabspace.api import names
 from collabspace.api.resource import ObjectMeta
-from collabspace.controller.admissions import Admissions
+from collabspace.controller import admissions
+from collabspace.controller.admissions import Admissions, _rest_after
 from collabspace.controller.queue import KeyQueue, WorkKey
 from collabspace.controller.world import ADMISSION_KEY, TASK, World
-from collabspace.core.admission import Decision
+from collabspace.core.admission import Decision, Verdict, Waiting, decide
 from collabspace.core.plan import Queued
 from collabspace.core.quantity import Amount
 
@@ -142,3 +144,27 @@ async def test_the_loop_rests_between_passes(desk: Desk) -> None:
     await desk.run()
     desk.admissions._rest_until += 5
     assert (desk.admissions.run() or 0) > 4
+
+
+@pytest.mark.parametrize(("taken", "rest"), [(0.001, 0.009), (0.005, 0.045), (0.010, 0.050), (0.1, 0.3), (1.0, 3.0)])
+def test_short_passes_leave_nine_tenths_of_the_loop_and_long_ones_three_quarters(taken: float, rest: float) -> None:
+    assert _rest_after(taken) == pytest.approx(rest)
+
+
+async def test_a_pass_looks_no_more_at_what_is_admitted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[list[str]] = []
+
+    def decided(waiting: Iterable[Waiting], *rest: Any) -> dict[str, Verdict]:
+        tasks = list(waiting)
+        looked.append([each.uid for each in tasks])
+        return decide(tasks, *rest)
+
+    monkeypatch.setattr(admissions, "decide", decided)
+    for name in ("a", "b"):
+        desk.admissions.put(meta(name), 0, Queued(1, ONE_GPU))
+    for _ in range(2):
+        await desk.run()
+    assert looked == [["uid-a", "uid-b"], ["uid-b"]]
+    desk.admissions.put(meta("a"), 0, Queued(2, ONE_GPU))
+    await desk.run()
+    assert sorted(looked[-1]) == ["uid-a", "uid-b"], "its next attempt is judged anew"

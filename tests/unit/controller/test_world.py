@@ -298,3 +298,27 @@ def test_before_the_broker_was_heard_the_status_says_the_versions_and_afterwards
 def test_a_node_that_cannot_be_read_offers_nothing(heard: Heard, body: dict[str, Any]) -> None:
     heard.world.nodes.apply("ADDED", {"metadata": meta("node", "")} | body)
     assert list(heard.world.nodes.values()) == []
+
+
+def test_what_nodes_offer_follows_them(heard: Heard) -> None:
+    def node(name: str, cpus: int, version: int) -> dict[str, Any]:
+        return {
+            "metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": str(version)},
+            "status": {"allocatable": {"cpu": str(cpus), "memory": "1Gi"}, "conditions": []},
+        }
+
+    def offered() -> list[int]:
+        return sorted(each.cpu_millis for each in heard.world.offers)
+
+    nodes, seen = heard.world.nodes, []
+    for kind, raw in (
+        ("ADDED", node("a", 1, 1)),
+        ("ADDED", node("b", 2, 2)),
+        ("ADDED", node("c", 2, 3)),
+        ("MODIFIED", node("a", 4, 4)),
+        ("DELETED", node("b", 2, 5)),
+        ("DELETED", node("c", 2, 6)),
+    ):
+        nodes.apply(kind, raw)
+        seen.append(offered())
+    assert seen == [[1000], [1000, 2000], [1000, 2000], [2000, 4000], [2000, 4000], [4000]]
