@@ -80,6 +80,12 @@ class Report:
         if log:
             axes.set_xscale("log")
             axes.set_yscale("log")
+            for axis in (axes.xaxis, axes.yaxis):  # numbers as people write them, 2,000 and not 2 x 10^3
+                axis.set_major_formatter("{x:,g}")
+                axis.set_minor_formatter("{x:,g}")
+            axes.set_xticks(sorted({float(row[x]) for row in self.rows}))
+            axes.minorticks_off()
+            axes.yaxis.set_minor_locator(mpl.ticker.LogLocator(subs=(2, 5)))
         axes.grid(visible=True, which="both", alpha=0.3)
         axes.legend()
         figure.tight_layout()
