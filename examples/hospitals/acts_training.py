@@ -81,8 +81,9 @@ def waited(stage: Stage, task: str, since: str) -> str:
     """What the task said of its quota while it waited, after this resourceVersion: the API server keeps minutes."""
     path = f"{TASKS}?watch=1&timeoutSeconds=3&fieldSelector=metadata.name={task}&resourceVersion={since}"
     changes = stage.run("lin", f"kubectl get --raw '{path}'", show=False).splitlines()
-    for change in map(json.loads, changes):
-        for condition in change["object"].get("status", {}).get("conditions", []):
+    objects = [json.loads(change)["object"] for change in changes]
+    for status in (each.get("status", {}) for each in objects if each["kind"] == "CollabTask"):
+        for condition in status.get("conditions", []):
             if condition["reason"] == "WaitingForQuota":
                 return f"WaitingForQuota: {condition['message']}"
     raise StepFailedError(f"{task} never said WaitingForQuota")

@@ -254,4 +254,5 @@ def _size(amount: Amount) -> tuple[int, int, int]:
 
 def _fullness(room: Amount) -> tuple[int, int, int]:
     """Orders nodes by what they have left, the emptiest first."""
-    return (-room.gpus, -room.cpu_millis, -room.memory_bytes)
+    gpus, cpu_millis, memory_bytes = _size(room)
+    return (-gpus, -cpu_millis, -memory_bytes)
