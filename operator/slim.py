@@ -2,8 +2,9 @@
 
     python slim.py /opt/packages
 
-The largest are pyarrow's other file systems and servers, the service models of boto3 but for S3 and its credentials,
-and in `kubernetes` the second, asynchronous client and the classes of every kind: its configuration alone is used.
+The largest are pyarrow's other file systems, formats and servers, the service models of boto3 but for S3 and its
+credentials, SQLAlchemy's tests and the databases that hold no ledger, pygments' languages but Python, and in
+`kubernetes` the second, asynchronous client and the classes of every kind: its configuration alone is used.
 Files that a release of a package no longer has are no error; a package that needs one of them after all fails the
 image's own check.
 """
@@ -28,6 +29,22 @@ UNUSED = (
     "pyarrow/_flight*",
     "pyarrow/libarrow_s3*",
     "pyarrow/_s3fs*",
+    "pyarrow/_azurefs*",
+    "pyarrow/_gcsfs*",
+    "pyarrow/_hdfs*",
+    "pyarrow/_orc*",
+    "pyarrow/_dataset_orc*",
+    "pyarrow/*_parquet_encryption*",
+    "pyarrow/_pyarrow_cpp_tests*",
+    "sqlalchemy/testing",
+    "sqlalchemy/dialects/mssql",
+    "sqlalchemy/dialects/mysql",
+    "sqlalchemy/dialects/oracle",
+    "uvloop/**/*.pyx",
+    "uvloop/**/*.pxd",
+    "pygments/lexers/_*_builtins.py",
+    "pygments/lexers/[a-oq-z]*",
+    "pygments/lexers/p[a-x]*",
     "kubernetes/aio",
     "kubernetes/client/api/*_api.py",
     "kubernetes/client/models/v[0-9]*.py",
@@ -38,7 +55,7 @@ UNUSED = (
 
 
 # Never or seldom imported: as source they work, and take half the room.
-NOT_COMPILED = re.compile(r"/(pygments|sqlalchemy/dialects/(mssql|mysql|oracle))/")
+NOT_COMPILED = re.compile("/pygments/")
 
 
 def slim(packages: Path) -> None:
