@@ -52,14 +52,14 @@ test: lint types layers check-generated binaries radosgw prometheus ## All check
 	@$(BIN)/python tests/check_rights.py
 
 compute-lane:
-	$(BIN)/pytest tests/unit tests/contract tests/trainer tests/faults/test_observer.py tests/faults/test_fault_plans.py tests/integration/cli | sed -u 's/^/[compute] /'
+	$(BIN)/pytest tests/unit tests/contract tests/trainer tests/faults tests/integration/cli | sed -u 's/^/[compute] /'
 
 broker-lane:
 	$(BIN)/pytest $(addprefix tests/integration/,broker store) | sed -u 's/^/[broker] /'
-	$(BIN)/pytest $(addprefix tests/integration/,local node) | sed -u 's/^/[node] /'
+	$(BIN)/pytest $(addprefix tests/integration/,api local node) | sed -u 's/^/[node] /'
 
 cluster-lane:
-	$(BIN)/pytest $(addprefix tests/integration/,operator api) tests/faults/test_bad_inputs.py | sed -u 's/^/[cluster] /'
+	$(BIN)/pytest tests/integration/operator | sed -u 's/^/[cluster] /'
 	$(BIN)/pytest tests/e2e | sed -u 's/^/[e2e] /'
 
 check-rights: setup ## Compare what the tests that ran asked of the API server with the rights that are given

@@ -1,8 +1,10 @@
 """I8, I12, I16: what deleted objects leave behind, secrets where they must not be, deletions that do not end."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from observer_evidence import Evidence, is_orphan, owners, task_of, where
 from watching import Object
@@ -39,9 +41,15 @@ def _files_left(evidence: Evidence) -> Iterator[str]:
         if change.uid not in there and change.object["spec"].get("deletionPolicy") == "Delete":
             doomed[change.uid] = where(change.object)
     for uid, name in doomed.items():
-        left = [path for path in (evidence.store / uid).rglob("*") if path.is_file()] if uid not in kept else []
+        left = list(files_below(evidence.store / uid)) if uid not in kept else []
         if left:
             yield f"I8 {len(left)} files of {name}, which is gone, such as {left[0].relative_to(evidence.store)}"
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Files of a folder that may be swept away meanwhile."""
+    for parent, _, files in os.walk(folder):
+        yield from (Path(parent) / file for file in files)
 
 
 def _stood_for(evidence: Evidence) -> set[str]:

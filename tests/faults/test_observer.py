@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from observer_breaks import BREAKS, second_job
 from observer_cases import NOW, TEAM_UID, UID, World, good, space
 from observer_evidence import as_made, is_orphan, task_of, without_orphans
 from observer_ledger import Chains
+from observer_remains import files_below
 from observer_sources import AuditLog, Journal
 
 
@@ -119,3 +121,13 @@ def test_of_the_audit_log_the_operators_calls_are_kept(tmp_path: Path) -> None:
     log.read()
     log.read()
     assert [(call.agent, call.status, call.at) for call in log.calls["team"]] == [("host_7", 201, NOW)]
+
+
+def test_files_that_are_swept_away_while_they_are_looked_for_are_just_not_there(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    for name in ("first", "blobs/second"):
+        (tmp_path / name).write_bytes(b"")
+    found = files_below(tmp_path)
+    assert next(found) == tmp_path / "first"
+    shutil.rmtree(tmp_path)
+    assert list(found) == []
