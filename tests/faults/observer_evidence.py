@@ -150,11 +150,17 @@ def without_orphans(changes: list[Change]) -> list[Change]:
     return [change if owners(change.object) else replace(change, gone=True) for change in changes]
 
 
+def is_taken(evidence: Evidence, item: Object) -> bool:
+    """Whether somebody took the Job from its task, or the pod from its Job, or the pod's Job from its task."""
+    above = owners(item)
+    return not above or any(uid in evidence.jobs and not owners(evidence.jobs[uid]) for uid in above)
+
+
 def is_orphan(evidence: Evidence, one: Process) -> bool:
-    """Whether the process runs in a pod that was taken from its Job."""
+    """Whether the process runs in a pod that was taken."""
     pods = (change for change in reversed(evidence.history("pods")) if change.name == one.pod)
     last = next((change for change in pods if change.namespace == one.namespace), None)
-    return last is not None and not owners(last.object)
+    return last is not None and is_taken(evidence, last.object)
 
 
 def key_of(item: Object) -> tuple[str, str]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from observer_evidence import Evidence, is_orphan, owners, task_of, where
+from observer_evidence import Evidence, is_orphan, is_taken, owners, task_of, where
 from watching import Object
 
 # A token as services sign them, and a private key.
@@ -14,11 +14,11 @@ SECRETS = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]
 
 
 def nothing_is_left(evidence: Evidence) -> Iterator[str]:
-    """I8, at rest: no Job, pod, task, process or file of what is gone; a Job without an owner is its taker's."""
+    """I8, at rest: no Job, pod, task, process or file of what is gone; what was taken from its owner is its taker's."""
     for kind, items in (("Job", evidence.jobs), ("pod", evidence.pods)):
         for item in items.values():
             uid = task_of(item)
-            if uid and owners(item) and uid not in evidence.tasks:
+            if uid and uid not in evidence.tasks and not is_taken(evidence, item):
                 yield f"I8 {kind} {where(item)} belongs to task {uid}, which is not there"
     selections = evidence.there("selections")
     gone = {change.uid for change in evidence.history("selections")} - selections.keys()

@@ -13,7 +13,7 @@ from observer_breaks import BREAKS, second_job
 from observer_cases import NOW, TEAM_UID, UID, World, good, space
 from observer_evidence import as_made, is_orphan, task_of, without_orphans
 from observer_ledger import Chains
-from observer_remains import files_below
+from observer_remains import files_below, nothing_is_left
 from observer_sources import AuditLog, Journal
 
 
@@ -81,6 +81,15 @@ def test_a_pod_that_somebody_took_from_its_job_is_theirs(tmp_path: Path) -> None
     world.change("pods", one.pod, lambda item: item["metadata"].pop("ownerReferences"))
     assert is_orphan(world.evidence(), one)
     assert [change.gone for change in without_orphans(world.changes["pods"])] == [False, False, True]
+
+
+def test_a_job_that_somebody_took_from_its_task_is_theirs_with_its_pod_when_the_task_is_gone(tmp_path: Path) -> None:
+    world = good(tmp_path)
+    world.gone("tasks", "task")
+    left = [line for line in nothing_is_left(world.evidence()) if "belongs to task" in line]
+    assert [line.split()[1] for line in left] == ["Job", "pod"]
+    world.change("jobs", "task-1", lambda item: item["metadata"].pop("ownerReferences"))
+    assert [line for line in nothing_is_left(world.evidence()) if "belongs to task" in line] == []
 
 
 def test_ends_are_compared_without_the_order_of_names() -> None:
