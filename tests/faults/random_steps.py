@@ -110,6 +110,7 @@ class Runner:
         calm = time.monotonic()
         wrong: list[str] = []
         while time.monotonic() - calm < REST_SECONDS:
+            self._operators.revive()  # a fault may end one a moment after it
             wrong = await self._look(namespaces, present, steps)
             if not wrong and not await self._pauses(present):
                 rest = time.monotonic() - calm
