@@ -222,6 +222,8 @@ def test_uninstall_leaves_nothing_terminating_and_loses_nothing(long_task: str) 
     ledger = len(collab("ledger", "list", "notes", "-n", "hospital-a", "--limit", "500", "-o", "json"))
     lab_node.run("helm", "uninstall", "collabspace", "-n", NAMESPACE, "--wait", "--timeout", "3m")
     lab_node.run("kubectl", "wait", "--for=delete", "pods", "--all", "-n", NAMESPACE, "--timeout=90s")
+    # The trainer saves its work first; nobody of ours is there to see it.
+    lab_node.run("kubectl", "wait", "--for=delete", f"pod/{long_task}", "-n", "research-lab", "--timeout=90s")
     going = [item["metadata"]["name"] for item in items(KINDS, "-A") if item["metadata"].get("deletionTimestamp")]
     assert not going
     assert {item["metadata"]["uid"] for item in items(OURS, "-A")} == kept

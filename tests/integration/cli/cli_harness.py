@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pty
+import signal
 import subprocess
 import sys
 import uuid
@@ -49,6 +50,8 @@ class Person:
     @asynccontextmanager
     async def process(self, *words: str) -> AsyncIterator[asyncio.subprocess.Process]:
         """A process of its own, its output piped; it is gone at the end."""
+        # In the background of a shell Ctrl-C is ignored, also by what is started there: it would be here.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         pipe = subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             PROGRAM, *words, env=self.environment(), stdout=pipe, stderr=pipe
