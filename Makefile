@@ -152,7 +152,7 @@ faults-outages: binaries ## API server, etcd, store and ledger away for up to 5 
 e2e: binaries ## Every folder of examples/, from start to end
 	$(BIN)/pytest tests/e2e
 
-bench: binaries ## Measure (BENCH=name: burst, rate, life, scale, noisy, scarce, baseline, peers, admission, broker, takeover)
+bench: binaries ## Measure (BENCH=name: burst, writes, rate, life, scale, noisy, scarce, baseline, peers, admission, broker, takeover)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(if $(filter broker takeover,$(BENCH)),$(BIN)/python tests/bench/$(BENCH).py,$(BIN)/python tests/bench/run.py $(BENCH))
 
