@@ -34,6 +34,7 @@ from collabspace.api.conditions import Outcome, Reason
 from collabspace.kube.client import Object
 
 REASONS = {each.value: each for each in Reason}
+NO_VERSION = Reason.NO_VERSION.value
 HEALTHY_SECONDS, SETTLE_SECONDS, DELETE_SECONDS = 30.0, 30.0, 60.0
 # What the operator may ask about one object and its children, beside four writes for each edit of it.
 MOST_WRITES, MOST_READS = 8, 40
@@ -163,7 +164,7 @@ async def _batch(stage: Stage, namespace: str, trials: Sequence[Row], report: Re
     tried = await asyncio.gather(*(one(case, way) for case, way in trials))
     await _healthy(stage, namespace, report)
     sure = [each for each in tried if each.refused is None and each.settles and not _may_stay(each)]
-    await stage.view.until(lambda: stage.listen() or all(_word(stage, each) for each in sure), SETTLE_SECONDS)
+    await stage.view.until(lambda: stage.listen() or all(_settled(stage, each) for each in sure), SETTLE_SECONDS)
     verdicts = [judge(stage, each) for each in tried]
     await stage.reckon()
     for each in verdicts:
@@ -196,6 +197,12 @@ async def _healthy(stage: Stage, namespace: str, report: Report) -> None:
 
 def _may_stay(trial: Trial) -> bool:
     return UNTOUCHED in trial.case.ends
+
+
+def _settled(stage: Stage, trial: Trial) -> bool:
+    """A dataset that was accepted has a version, of which the broker tells a moment later."""
+    word = _word(stage, trial)
+    return word not in {"", NO_VERSION} or word in trial.case.ends
 
 
 def _word(stage: Stage, trial: Trial) -> str:
