@@ -108,9 +108,12 @@ class Runner:
     async def _judge(self, namespaces: list[str], present: list[str], steps: Sequence[Step]) -> tuple[float, list[str]]:
         """Seconds until all was right and quiet, or REST_SECONDS and what was wrong then."""
         calm = time.monotonic()
+        ended = self._operators.unasked
         wrong: list[str] = []
         while time.monotonic() - calm < REST_SECONDS:
-            self._operators.revive()  # a fault may end one a moment after it
+            self._operators.revive()
+            if self._operators.unasked > ended + 1:  # the last fault may end it a moment later, nothing may at rest
+                return time.monotonic() - calm, ["I13 the operator ended more than once without a fault"]
             wrong = await self._look(namespaces, present, steps)
             if not wrong and not await self._pauses(present):
                 rest = time.monotonic() - calm
